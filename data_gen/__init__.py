@@ -1,0 +1,1 @@
+"""Video data of simple physical systems, made with NumPy alone."""

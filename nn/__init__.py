@@ -1,0 +1,1 @@
+"""The parts of the network: Keras layers and pure functions on tensors."""

@@ -1,0 +1,1 @@
+"""The model of the paper, put together from the parts in `nn`."""

@@ -1,0 +1,29 @@
+"""Packaging of the TensorFlow 2 port of Physics-as-Inverse-Graphics."""
+
+from setuptools import setup
+
+setup(
+    name="paig-tf2",
+    version="1.0.0",
+    description="TensorFlow 2 port of Physics-as-Inverse-Graphics (ICLR 2020)",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.9",
+    packages=["nn", "physics_models", "data_gen", "runners"],
+    install_requires=[
+        # tensorflow-addons is archived at 0.23, which needs TensorFlow 2.15 and Python < 3.12;
+        # where it cannot be installed, a plain TensorFlow twin does its one job here.
+        "tensorflow>=2.15,<2.16; python_version < '3.12'",
+        "tensorflow-addons>=0.23,<0.24; python_version < '3.12'",
+        "tensorflow>=2.16; python_version >= '3.12'",
+        "numpy",
+        "absl-py",
+        "matplotlib",
+    ],
+    extras_require={
+        "test": [
+            "pytest",
+        ],
+    },
+)
