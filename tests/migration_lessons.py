@@ -2,8 +2,8 @@
 
 A lesson is what follows a comment `<!-- lesson: NAME -->`, up to the next one or the next heading. Its fenced
 blocks say in their first line what they are for: `python given` (inputs; runs before each of the others),
-`python tf1`, `python tf2`, `python naive`; a second word (`tf1 keras2`, `tf1 contrib`, `tf2 addons`) names what
-a block needs besides TensorFlow. Each leaves its answer in `result`: a number, an array, or a dict of arrays.
+`python tf1`, `python tf2`, `python naive`; a second word (`tf1 keras2`, `tf1 contrib`, `tf2 addons`) names
+what a block needs besides TensorFlow. Each leaves its answer in `result`: a number, an array, or a dict of arrays.
 A `python loud` block raises an exception.
 
 Runs on Python 3.6 too, so that TensorFlow 1.12 itself can be the witness of the TF1 blocks:
@@ -73,6 +73,11 @@ def unknown_fences(text: str) -> list:
     return wrong
 
 
+def words(text: str) -> str:
+    """The document without its code blocks."""
+    return re.sub(r"(?ms)^```.*?^```$", "", text)
+
+
 def lessons(text: str) -> list:
     """The lessons in the document's order."""
     blocks = collections.defaultdict(dict)
@@ -80,8 +85,7 @@ def lessons(text: str) -> list:
         if fence.lesson is not None and fence.info.startswith("python "):
             blocks[fence.lesson][fence.info[len("python "):]] = (fence.line, fence.code)
     found, section = [], None
-    words = re.sub(r"(?ms)^```.*?^```$", "", text)
-    for title, name, prose in PART.findall(words):
+    for title, name, prose in PART.findall(words(text)):
         section = title or section
         if name:
             found.append(Lesson(name, section, blocks[name], prose))
