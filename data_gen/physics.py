@@ -1,0 +1,134 @@
+"""Trajectories of the simulated systems: plain functions of state and parameters (original: generators.py).
+
+Positions and velocities are float64 arrays [N, 2, A]: N objects, (x, y), A attempts. The attempts come last,
+so that NumPy's inner loops run over them. Lengths are pixels; time is in the unit of `dt`; x grows to the
+right and y downwards. One frame step is `ode_steps` sub-steps of dt / ode_steps, each the velocity first,
+then the position.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+Acceleration = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Rejection = Callable[[np.ndarray, int], np.ndarray]
+Reflection = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]
+
+
+class Trajectories(NamedTuple):
+    """Accepted attempts: their indices [A'] (ascending) and states [A', T, N, 2] at each frame."""
+
+    index: np.ndarray
+    pos: np.ndarray
+    vel: np.ndarray
+
+
+def spring_acceleration(pos: np.ndarray, vel: np.ndarray, k: float, equil: float) -> np.ndarray:
+    """Two unit masses on a spring of constant k and rest length 2·equil pixels; all arrays [2, 2, A]."""
+    between = pos[0] - pos[1]
+    length = np.sqrt(between[0] * between[0] + between[1] * between[1])
+    force = k * (length - 2 * equil) * (between / length)
+    return np.stack([-force, force])
+
+
+def gravity_acceleration(pos: np.ndarray, vel: np.ndarray, g: float, m: float) -> np.ndarray:
+    """N bodies of mass m under -g·m²·Σ d/r³ (the original multiplies by m twice and never divides)."""
+    total = np.zeros_like(pos)
+    for i in range(len(pos)):
+        for j in range(i + 1, len(pos)):
+            between = pos[i] - pos[j]
+            distance = np.sqrt(between[0] * between[0] + between[1] * between[1])
+            pull = g * m * m * between / (distance * distance * distance)
+            total[i] -= pull
+            total[j] += pull
+    return total
+
+
+def falling_acceleration(pos: np.ndarray, vel: np.ndarray, g: float) -> np.ndarray:
+    """Constant g downwards (+y)."""
+    total = np.zeros_like(pos)
+    total[:, 1] = g
+    return total
+
+
+def free_acceleration(pos: np.ndarray, vel: np.ndarray) -> np.ndarray:
+    """No force."""
+    return np.zeros_like(pos)
+
+
+def reflect_at_walls(
+    pos: np.ndarray, vel: np.ndarray, radius: float, side: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror positions and velocities of balls that reach the walls of a box of `side` pixels."""
+    low = pos - radius <= 0
+    vel = np.where(low, -vel, vel)
+    pos = np.where(low, -(pos - radius) + radius, pos)
+    high = pos + radius >= side
+    vel = np.where(high, -vel, vel)
+    pos = np.where(high, side - (pos + radius - side) - radius, pos)
+    return pos, vel
+
+
+def touches_wall(pos: np.ndarray, radius: float, width: float, height: float | None = None) -> np.ndarray:
+    """True [A] where any object reaches a wall of a width × height (default: square) box at the origin."""
+    height = width if height is None else height
+    x, y = pos[:, 0], pos[:, 1]
+    outside = (x - radius <= 0) | (x + radius >= width) | (y - radius <= 0) | (y + radius >= height)
+    return outside.any(axis=0)
+
+
+def objects_within(pos: np.ndarray, distance: float) -> np.ndarray:
+    """True [A] where any two objects are at most `distance` pixels apart."""
+    close = np.zeros(pos.shape[2:], dtype=bool)
+    for i in range(len(pos)):
+        for j in range(i + 1, len(pos)):
+            between = pos[i] - pos[j]
+            close |= np.sqrt(between[0] * between[0] + between[1] * between[1]) <= distance
+    return close
+
+
+def simulate(
+    pos: np.ndarray,
+    vel: np.ndarray,
+    seq_len: int,
+    dt: float,
+    ode_steps: int,
+    acceleration: Acceleration,
+    reflect: Reflection | None = None,
+    reject: Rejection | None = None,
+) -> Trajectories:
+    """Run all attempts for `seq_len` frames, dropping those that `reject` marks.
+
+    Args:
+        pos, vel: initial states [N, 2, A]; they are frame 0.
+        seq_len: number of frames T. The step after the last frame is simulated too, as in the original: an
+            attempt that hits a wall there is dropped although no frame shows it.
+        dt: time between two frames.
+        ode_steps: sub-steps in each.
+        acceleration: (pos, vel) -> [N, 2, A].
+        reflect: (pos, vel) -> (pos, vel), applied after each sub-step.
+        reject: (pos, frame) -> bool [A], asked after each sub-step on the way from `frame` to the next.
+    """
+    step = dt / ode_steps
+    alive = np.arange(pos.shape[2])
+    history = []
+    with np.errstate(all="ignore"):  # attempts that are rejected anyway may divide by zero on their way
+        for frame in range(seq_len):
+            history.append((alive, pos, vel))
+            bad = np.zeros(len(alive), dtype=bool)
+            for _ in range(ode_steps):
+                vel = vel + step * acceleration(pos, vel)
+                pos = pos + step * vel
+                if reflect is not None:
+                    pos, vel = reflect(pos, vel)
+                if reject is not None:
+                    bad |= reject(pos, frame)
+            if bad.any():
+                good = ~bad
+                alive, pos, vel = alive[good], pos[:, :, good], vel[:, :, good]
+    columns = [np.searchsorted(ids, alive) for ids, _, _ in history]
+    all_pos = np.stack([p[:, :, c] for (_, p, _), c in zip(history, columns)])
+    all_vel = np.stack([v[:, :, c] for (_, _, v), c in zip(history, columns)])
+    return Trajectories(alive, all_pos.transpose(3, 0, 1, 2), all_vel.transpose(3, 0, 1, 2))
