@@ -1,0 +1,218 @@
+"""The differentiable physics engine (`nn/network/cells.py` of the original; paper section 3.1).
+
+The equations of motion are plain functions of state and parameters; a cell holds the learned parameters,
+as logarithms, and integrates them: five sub-steps of dt/5 in each call. State: positions and velocities
+[B, 2N], laid out x1, y1, x2, y2, … in pixels and pixels per unit time.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from nn.blocks import built, dense
+
+SUBSTEPS = 5
+WALL = 32.0  # pixels: the original's bouncing cell knows only this frame …
+BALL_RADIUS = 2.0  # … and this ball
+
+State = tuple  # (positions [B, 2N], velocities [B, 2N], and for black-box dynamics the LSTM memories)
+
+
+def spring_acceleration(positions: tf.Tensor, k: tf.Tensor, half_length: tf.Tensor) -> tf.Tensor:
+    """Accelerations [B, N, 2] of a chain of unit masses: a spring from each object to the next.
+
+    `positions` [B, N, 2] pixels; stiffness `k`; the rest length is 2·`half_length` pixels. N = 2 is the original.
+    """
+    objects = tf.unstack(positions, axis=1)
+    acceleration = [tf.zeros_like(xy) for xy in objects]
+    for i in range(len(objects) - 1):
+        d = objects[i] - objects[i + 1]
+        r = tf.sqrt(tf.abs(tf.reduce_sum(tf.square(d), axis=-1, keepdims=True)))
+        force = k * (r - 2.0 * half_length) * (d / (r + 1e-4))
+        acceleration[i] -= force
+        acceleration[i + 1] += force
+    return tf.stack(acceleration, axis=1)
+
+
+def gravity_acceleration(positions: tf.Tensor, a: tf.Tensor) -> tf.Tensor:
+    """Accelerations [B, N, 2] of bodies that attract each other: −a·Σ d/r³ over the others.
+
+    `positions` [B, N, 2] pixels, `a` = g·m². r² is clipped to [0.1, 1e5], and r in the cube to [1, 170].
+    """
+    d = positions[:, :, None] - positions[:, None]  # [B, N, N, 2]
+    r = tf.sqrt(tf.clip_by_value(tf.reduce_sum(tf.square(d), axis=-1, keepdims=True), 0.1, 1e5))
+    r = tf.clip_by_value(r, 1.0, 170.0)
+    return -a * tf.reduce_sum(d / (r * r * r), axis=2)
+
+
+def reflect(positions: tf.Tensor, velocities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirror `positions` (pixels) at the walls of the 32-pixel frame, and flip those `velocities`; any shape."""
+    beyond = positions + BALL_RADIUS > WALL
+    before = positions - BALL_RADIUS < 0.0
+    velocities = tf.where(beyond | before, -velocities, velocities)
+    positions = tf.where(beyond, 2.0 * (WALL - BALL_RADIUS) - positions, positions)
+    positions = tf.where(before, 2.0 * BALL_RADIUS - positions, positions)
+    return positions, velocities
+
+
+class ODECell(tf.keras.layers.Layer):
+    """One time step of an equation of motion: (positions, velocities), each [B, 2N], to the next.
+
+    A subclass gives `substep`. `dt_x` is the original's variable for the time step; it is not trained.
+    Ports `ode_cell`.
+    """
+
+    dt: float
+    min_objs = 1
+
+    def __init__(self, n_objs: int, dt: float | None = None):
+        super().__init__()
+        self.objects = n_objs
+        self.dt_x = self._scalar("dt_x", self.dt if dt is None else dt, trainable=False)
+
+    def _scalar(self, name: str, value: float, trainable: bool = True) -> tf.Variable:
+        return self.add_weight(
+            name=name, shape=(), initializer=tf.keras.initializers.Constant(value), trainable=trainable
+        )
+
+    def initial_state(self, positions: tf.Tensor, velocities: tf.Tensor) -> State:
+        """The state that a rollout starts from."""
+        return positions, velocities
+
+    def call(self, state: State) -> State:
+        """The state one time step later."""
+        positions, velocities = (tf.reshape(x, [-1, self.objects, 2]) for x in state)
+        h = tf.convert_to_tensor(self.dt_x) / SUBSTEPS
+        parameters = self.parameters()
+        for _ in range(SUBSTEPS):
+            positions, velocities = self.substep(positions, velocities, h, parameters)
+        return tuple(tf.reshape(x, [-1, 2 * self.objects]) for x in (positions, velocities))
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """The physical parameters by name, exponentials of the learned logarithms."""
+        return {}
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """The cell's variables by their names in the original."""
+        return {"dt_x": self.dt_x}
+
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
+        """Positions and velocities [B, N, 2] a time `h` later."""
+        raise NotImplementedError
+
+
+class BouncingODECell(ODECell):
+    """Balls that fly straight and bounce off the walls, not off each other; nothing is learned."""
+
+    dt = 0.3
+
+    def substep(self, positions, velocities, h, parameters):
+        """Move, then mirror at the walls."""
+        return reflect(positions + h * velocities, velocities)
+
+
+class SpringODECell(ODECell):
+    """Objects on springs, each tied to the next: stiffness e^log_k, rest length 2·e^log_l pixels."""
+
+    dt = 0.3
+    min_objs = 2
+
+    def __init__(self, n_objs: int, dt: float | None = None):
+        super().__init__(n_objs, dt)
+        self.log_k = self._scalar("log_k", 0.0)
+        self.log_l = self._scalar("log_l", 0.0)
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Stiffness `k` (per unit time squared) and half the rest length, `l` (pixels)."""
+        return {"k": tf.exp(tf.convert_to_tensor(self.log_k)), "l": tf.exp(tf.convert_to_tensor(self.log_l))}
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`dt_x`, `log_k`, `log_l`."""
+        return {**super().named_weights(), "log_k": self.log_k, "log_l": self.log_l}
+
+    def substep(self, positions, velocities, h, parameters):
+        """New velocities first, then positions with them."""
+        velocities += h * spring_acceleration(positions, parameters["k"], parameters["l"])
+        return positions + h * velocities, velocities
+
+
+class GravityODECell(ODECell):
+    """Bodies of equal mass under gravity: g = e^log_g learned, m = e^log_m not."""
+
+    dt = 0.5
+    min_objs = 2
+
+    def __init__(self, n_objs: int, dt: float | None = None):
+        super().__init__(n_objs, dt)
+        self.log_g = self._scalar("log_g", 0.0)
+        self.log_m = self._scalar("log_m", 0.0, trainable=False)
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Gravity `g` (pixels³ per mass and unit time squared) and mass `m`."""
+        return {"g": tf.exp(tf.convert_to_tensor(self.log_g)), "m": tf.exp(tf.convert_to_tensor(self.log_m))}
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`dt_x`, `log_g`, `log_m`."""
+        return {**super().named_weights(), "log_g": self.log_g, "log_m": self.log_m}
+
+    def substep(self, positions, velocities, h, parameters):
+        """New velocities first, then positions with them."""
+        a = parameters["g"] * tf.square(parameters["m"])
+        velocities += h * gravity_acceleration(positions, a)
+        return positions + h * velocities, velocities
+
+
+class LSTMCell(tf.keras.layers.Layer):
+    """Black-box dynamics: positions and velocities [B, 4N] through a stack of LSTMs, a dense layer to the next
+    positions [B, 2N]; the velocity is the difference of positions.
+
+    The paper's baseline; in the original `lstm` stands in the table of cells, but nothing uses it.
+    """
+
+    min_objs = 1
+
+    def __init__(self, n_objs: int, recurrent_units: int = 100, lstm_layers: int = 1):
+        super().__init__()
+        self.units = recurrent_units
+        inputs = 4 * n_objs
+        self.stack = []
+        for _ in range(lstm_layers):
+            self.stack.append(built(tf.keras.layers.LSTMCell(recurrent_units), None, inputs))
+            inputs = recurrent_units
+        self.readout = dense(recurrent_units, 2 * n_objs)
+
+    def initial_state(self, positions: tf.Tensor, velocities: tf.Tensor) -> State:
+        """Positions, velocities, and every LSTM's two memories [B, units] at zero."""
+        zeros = tf.zeros([tf.shape(positions)[0], self.units])
+        return (positions, velocities, *((zeros, zeros) for _ in self.stack))
+
+    def call(self, state: State) -> State:
+        """The state one time step later."""
+        positions, velocities, *memories = state
+        x = tf.concat([positions, velocities], axis=-1)
+        after = []
+        for layer, memory in zip(self.stack, memories):
+            x, memory = layer(x, list(memory))
+            after.append(tuple(memory))
+        moved = positions + self.readout(x)
+        return (moved, moved - positions, *after)
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """None: a black box has no physical parameters."""
+        return {}
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`lstm_cell*/{kernel,recurrent_kernel,bias}` and `dense/{kernel,bias}`: names of this port."""
+        names = {}
+        for i, layer in enumerate(self.stack):
+            for part in ("kernel", "recurrent_kernel", "bias"):
+                names[f"lstm_cell{f'_{i}' if i else ''}/{part}"] = getattr(layer, part)
+        return {**names, "dense/kernel": self.readout.kernel, "dense/bias": self.readout.bias}
+
+
+CELLS = {
+    "bouncing_ode_cell": BouncingODECell,
+    "spring_ode_cell": SpringODECell,
+    "gravity_ode_cell": GravityODECell,
+    "lstm": LSTMCell,
+}

@@ -1,0 +1,117 @@
+"""TF1's update rules (`OPTIMIZERS` in `nn/network/base.py` of the original), number for number.
+
+Keras's rules differ: its RMSProp starts its accumulator at zero, and its Adam's epsilon acts elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+
+class Optimizer(tf.Module):
+    """An update rule over fixed variables, given by name; `rate` is a variable: annealing needs no new graph."""
+
+    slot_names: tuple[str, ...] = ()  # the suffixes of a variable's slots in a TF1 checkpoint
+    slot_starts: tuple[float, ...] = ()
+
+    def __init__(self, variables: Mapping[str, tf.Variable], rate: float):
+        super().__init__()
+        self.targets = dict(variables)
+        self.rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
+        self.slots = {
+            f"{name}/{slot}": tf.Variable(tf.fill(variable.shape, start), trainable=False)
+            for name, variable in variables.items()
+            for slot, start in zip(self.slot_names, self.slot_starts)
+        }
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Rate and slots by their names in a TF1 checkpoint: `base_lr`, `net/…/kernel/RMSProp`, …."""
+        return {"base_lr": self.rate, **self.slots}
+
+    def apply(self, gradients: Sequence[tf.Tensor | None]) -> None:
+        """Update the variables in place, given their gradients in order; None leaves a variable out."""
+        for (name, variable), gradient in zip(self.targets.items(), gradients):
+            if gradient is not None:
+                slots = [self.slots[f"{name}/{slot}"] for slot in self.slot_names]
+                variable.assign_sub(self.update(gradient, *slots))
+
+    def update(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
+        """What to take off the variable; advances its slots."""
+        raise NotImplementedError
+
+
+class GradientDescent(Optimizer):
+    """var −= lr·g."""
+
+    def update(self, gradient, *slots):
+        """lr·g."""
+        return self.rate * gradient
+
+
+class Momentum(Optimizer):
+    """a ← 0.9·a + g; var −= lr·a."""
+
+    slot_names = ("Momentum",)
+    slot_starts = (0.0,)
+
+    def update(self, gradient, *slots):
+        """lr·a."""
+        (accumulator,) = slots
+        return self.rate * accumulator.assign(0.9 * accumulator + gradient)
+
+
+class RMSProp(Optimizer):
+    """ms ← 0.9·ms + 0.1·g²; var −= lr·g/sqrt(ms + 1e-10); ms starts at *one*.
+
+    TF1 keeps a second slot, the last update (its momentum, with factor zero): kept for its checkpoints' sake.
+    """
+
+    slot_names = ("RMSProp", "RMSProp_1")
+    slot_starts = (1.0, 0.0)
+
+    def update(self, gradient, *slots):
+        """lr·g/sqrt(ms + 1e-10)."""
+        mean_square, last_update = slots
+        ms = mean_square.assign_add(0.1 * (tf.square(gradient) - mean_square))
+        return last_update.assign(self.rate * gradient * tf.math.rsqrt(ms + 1e-10))
+
+
+class Adam(Optimizer):
+    """m ← 0.9·m + 0.1·g; v ← 0.999·v + 0.001·g²; var −= lr·sqrt(1 − β2ᵗ)/(1 − β1ᵗ)·m/(sqrt(v) + 1e-8)."""
+
+    slot_names = ("Adam", "Adam_1")
+    slot_starts = (0.0, 0.0)
+
+    def __init__(self, variables: Mapping[str, tf.Variable], rate: float):
+        super().__init__(variables, rate)
+        self.beta1_power = tf.Variable(0.9, trainable=False)  # of the coming step, as TF1 keeps it
+        self.beta2_power = tf.Variable(0.999, trainable=False)
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """As `Optimizer.named_variables`, with `beta1_power` and `beta2_power`."""
+        powers = {"beta1_power": self.beta1_power, "beta2_power": self.beta2_power}
+        return {**super().named_variables(), **powers}
+
+    def apply(self, gradients: Sequence[tf.Tensor | None]) -> None:
+        """Update the variables in place, given their gradients in order; None leaves a variable out."""
+        super().apply(gradients)
+        self.beta1_power.assign(0.9 * self.beta1_power)
+        self.beta2_power.assign(0.999 * self.beta2_power)
+
+    def update(self, gradient, *slots):
+        """lr·sqrt(1 − β2ᵗ)/(1 − β1ᵗ)·m/(sqrt(v) + 1e-8)."""
+        first, second = slots
+        m = first.assign_add(0.1 * (gradient - first))
+        v = second.assign_add(0.001 * (tf.square(gradient) - second))
+        rate = self.rate * tf.sqrt(1.0 - self.beta2_power) / (1.0 - self.beta1_power)
+        return rate * m / (tf.sqrt(v) + 1e-8)
+
+
+OPTIMIZERS = {"rmsprop": RMSProp, "adam": Adam, "momentum": Momentum, "sgd": GradientDescent}
+
+
+def clip_elementwise(gradients: Sequence[tf.Tensor | None], limit: float = 1.0) -> list[tf.Tensor | None]:
+    """Each gradient's elements clipped to ±`limit`, as the original does before every update."""
+    return [None if g is None else tf.clip_by_value(g, -limit, limit) for g in gradients]
