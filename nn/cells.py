@@ -12,8 +12,7 @@ import tensorflow as tf
 from nn.blocks import built, dense
 
 SUBSTEPS = 5
-WALL = 32.0  # pixels: the original's bouncing cell knows only this frame …
-BALL_RADIUS = 2.0  # … and this ball
+BALL_RADIUS = 2.0  # pixels: the original's bouncing cell knows only this ball
 
 State = tuple  # (positions [B, 2N], velocities [B, 2N], and for black-box dynamics the LSTM memories)
 
@@ -45,12 +44,12 @@ def gravity_acceleration(positions: tf.Tensor, a: tf.Tensor) -> tf.Tensor:
     return -a * tf.reduce_sum(d / (r * r * r), axis=2)
 
 
-def reflect(positions: tf.Tensor, velocities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirror `positions` (pixels) at the walls of the 32-pixel frame, and flip those `velocities`; any shape."""
-    beyond = positions + BALL_RADIUS > WALL
+def reflect(positions: tf.Tensor, velocities: tf.Tensor, wall: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirror `positions` (pixels) at the walls 0 and `wall`, and flip those `velocities`; any shape."""
+    beyond = positions + BALL_RADIUS > wall
     before = positions - BALL_RADIUS < 0.0
     velocities = tf.where(beyond | before, -velocities, velocities)
-    positions = tf.where(beyond, 2.0 * (WALL - BALL_RADIUS) - positions, positions)
+    positions = tf.where(beyond, 2.0 * (wall - BALL_RADIUS) - positions, positions)
     positions = tf.where(before, 2.0 * BALL_RADIUS - positions, positions)
     return positions, velocities
 
@@ -58,17 +57,17 @@ def reflect(positions: tf.Tensor, velocities: tf.Tensor) -> tuple[tf.Tensor, tf.
 class ODECell(tf.keras.layers.Layer):
     """One time step of an equation of motion: (positions, velocities), each [B, 2N], to the next.
 
-    A subclass gives `substep`. `dt_x` is the original's variable for the time step; it is not trained.
-    Ports `ode_cell`.
+    A subclass gives `substep`. `img_size` is the frame's side, pixels. `dt_x` is the original's variable for the
+    time step; it is not trained. Ports `ode_cell`.
     """
 
     dt: float
     min_objs = 1
 
-    def __init__(self, n_objs: int, dt: float | None = None):
+    def __init__(self, n_objs: int, img_size: int = 32):
         super().__init__()
-        self.objects = n_objs
-        self.dt_x = self._scalar("dt_x", self.dt if dt is None else dt, trainable=False)
+        self.n_objs, self.img_size = n_objs, img_size
+        self.dt_x = self._scalar("dt_x", self.dt, trainable=False)
 
     def _scalar(self, name: str, value: float, trainable: bool = True) -> tf.Variable:
         return self.add_weight(
@@ -81,12 +80,12 @@ class ODECell(tf.keras.layers.Layer):
 
     def call(self, state: State) -> State:
         """The state one time step later."""
-        positions, velocities = (tf.reshape(x, [-1, self.objects, 2]) for x in state)
+        positions, velocities = (tf.reshape(x, [-1, self.n_objs, 2]) for x in state)
         h = tf.convert_to_tensor(self.dt_x) / SUBSTEPS
         parameters = self.parameters()
         for _ in range(SUBSTEPS):
             positions, velocities = self.substep(positions, velocities, h, parameters)
-        return tuple(tf.reshape(x, [-1, 2 * self.objects]) for x in (positions, velocities))
+        return tuple(tf.reshape(x, [-1, 2 * self.n_objs]) for x in (positions, velocities))
 
     def parameters(self) -> dict[str, tf.Tensor]:
         """The physical parameters by name, exponentials of the learned logarithms."""
@@ -102,13 +101,16 @@ class ODECell(tf.keras.layers.Layer):
 
 
 class BouncingODECell(ODECell):
-    """Balls that fly straight and bounce off the walls, not off each other; nothing is learned."""
+    """Balls that fly straight and bounce off the walls, not off each other; nothing is learned.
+
+    The original's walls stand at 0 and 32 pixels, whatever the frame; here at the frame's edges.
+    """
 
     dt = 0.3
 
     def substep(self, positions, velocities, h, parameters):
         """Move, then mirror at the walls."""
-        return reflect(positions + h * velocities, velocities)
+        return reflect(positions + h * velocities, velocities, float(self.img_size))
 
 
 class SpringODECell(ODECell):
@@ -117,8 +119,8 @@ class SpringODECell(ODECell):
     dt = 0.3
     min_objs = 2
 
-    def __init__(self, n_objs: int, dt: float | None = None):
-        super().__init__(n_objs, dt)
+    def __init__(self, n_objs: int, img_size: int = 32):
+        super().__init__(n_objs, img_size)
         self.log_k = self._scalar("log_k", 0.0)
         self.log_l = self._scalar("log_l", 0.0)
 
@@ -142,8 +144,8 @@ class GravityODECell(ODECell):
     dt = 0.5
     min_objs = 2
 
-    def __init__(self, n_objs: int, dt: float | None = None):
-        super().__init__(n_objs, dt)
+    def __init__(self, n_objs: int, img_size: int = 32):
+        super().__init__(n_objs, img_size)
         self.log_g = self._scalar("log_g", 0.0)
         self.log_m = self._scalar("log_m", 0.0, trainable=False)
 

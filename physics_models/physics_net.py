@@ -55,7 +55,7 @@ class PhysicsNet(BaseNet):
         if cell_class is LSTMCell:
             self.cell = LSTMCell(task.n_objs, recurrent_units, lstm_layers)
         else:
-            self.cell = cell_class(task.n_objs)
+            self.cell = cell_class(task.n_objs, task.img_size)
 
     def call(self, frames: tf.Tensor, steps: int | tf.Tensor | None = None) -> Rollout:
         """Walk `frames` [B, T, H, H, C] in [0, 1] through the network.
