@@ -66,14 +66,19 @@ def check_batch_size(frames: np.ndarray, batch_size: int) -> None:
 
 
 def get_iterators(
-    file: str | Path, datapoints: int = 0, seed: int | None = None
+    file: str | Path,
+    datapoints: int = 0,
+    seed: int | None = None,
+    img_size: int | None = None,
+    seq_len: int | None = None,
 ) -> dict[str, DataIterator]:
-    """A `DataIterator` each for `train`, `valid` and `test` of a data file.
+    """A `DataIterator` each for `train`, `valid` and `test` of a data file or a film.
 
-    `datapoints` > 0 keeps only so many training sequences. Raises `DataError` for a missing, damaged or
-    unsuitable file.
+    `datapoints` > 0 keeps only so many training sequences. A film (see `load_film`) is resized to `img_size` pixels
+    and cut into sequences of `seq_len` frames. Raises `DataError` for a missing, damaged or unsuitable file.
     """
-    frames = load_frames(file)
+    is_film = Path(file).is_dir() or Path(file).suffix != ".npz"
+    frames = load_film(file, img_size, seq_len) if is_film else load_frames(file)
     if datapoints > 0:
         if datapoints > len(frames["train"]):
             raise DataError(f"--datapoints={datapoints}: {file} has only {len(frames['train'])} training sequences")
@@ -109,6 +114,23 @@ def load_frames(file: str | Path) -> dict[str, np.ndarray]:
                 f"train_x of {list(frames['train'].shape[1:])}; they must agree"
             )
     return frames
+
+
+def load_film(path: str | Path, img_size: int | None, seq_len: int | None) -> dict[str, np.ndarray]:
+    """A folder of PNG frames, a GIF or an MP4, as `load_frames` gives a data file.
+
+    The last tenth of the sequences (at least one) is the test split, the tenth before it the validation split.
+    Raises `DataError` for a missing or damaged film, or one of fewer than three sequences.
+    """
+    from data_gen.video import load_video
+
+    sequences = load_video(path, size=img_size, seq_len=seq_len)
+    check_array(str(path), sequences)
+    if len(sequences) < 3:
+        raise DataError(f"{path}: {len(sequences)} sequences of {sequences.shape[1]} frames; need at least 3")
+    tenth = max(1, len(sequences) // 10)
+    train, valid, test = np.split(sequences, [len(sequences) - 2 * tenth, len(sequences) - tenth])
+    return {"train": train, "valid": valid, "test": test}
 
 
 def check_array(where: str, array: np.ndarray) -> None:

@@ -15,13 +15,13 @@ from data_gen.errors import DataError
 from data_gen.iterators import check_batch_size, get_iterators
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task, get_task
-from runners import run_base
+from runners import custom_task, run_base
 from runners.run_base import FLAGS, logger
 
 if TYPE_CHECKING:
     from physics_models.base import BaseNet
 
-flags.DEFINE_string("task", "", "bouncing_balls, spring_color, spring_color_half, 3bp_color, mnist_spring_color")
+flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
 flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
 flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer")
 flags.DEFINE_integer("lstm_layers", 1, "black-box dynamics: LSTM layers")
@@ -37,7 +37,7 @@ flags.DEFINE_string("data_dir", "", "folder of the data files; data/datasets in 
 
 def main(argv: list[str]) -> None:
     """Check the flags, train unless `--test_mode`, then evaluate the test file's sequences."""
-    task = get_task(FLAGS.task, FLAGS.cell_type)
+    task = custom_task.from_flags() if FLAGS.task == "custom" else get_task(FLAGS.task, FLAGS.cell_type)
     run_base.check_positive(
         "epochs", "batch_size", "save_every_n_epochs", "eval_every_n_epochs", "print_interval",
         "recurrent_units", "lstm_layers",
@@ -116,6 +116,8 @@ def train(net: BaseNet, data: dict) -> None:
 
 def load_data(task: Task, length: str) -> dict:
     """The iterators of the task's `train` or `test` length file, generated first if it is missing."""
+    if task.name == "custom":
+        return custom_task.load_data(length)
     from data_gen.recipes import RECIPES, make_dataset
 
     recipe = RECIPES[task.name]
