@@ -71,23 +71,24 @@ def get_iterators(
     seed: int | None = None,
     img_size: int | None = None,
     seq_len: int | None = None,
+    splits: tuple[str, ...] = SPLITS,
 ) -> dict[str, DataIterator]:
-    """A `DataIterator` each for `train`, `valid` and `test` of a data file or a film.
+    """A `DataIterator` for each of `splits` of a data file or a film; only these are held in memory.
 
     `datapoints` > 0 keeps only so many training sequences. A film (see `load_film`) is resized to `img_size` pixels
     and cut into sequences of `seq_len` frames. Raises `DataError` for a missing, damaged or unsuitable file.
     """
     is_film = Path(file).is_dir() or Path(file).suffix != ".npz"
-    frames = load_film(file, img_size, seq_len) if is_film else load_frames(file)
+    frames = load_film(file, img_size, seq_len) if is_film else load_frames(file, splits)
     if datapoints > 0:
         if datapoints > len(frames["train"]):
             raise DataError(f"--datapoints={datapoints}: {file} has only {len(frames['train'])} training sequences")
         frames["train"] = frames["train"][:datapoints].copy()
-    return {split: DataIterator(frames[split], seed) for split in SPLITS}
+    return {split: DataIterator(frames[split], seed) for split in splits}
 
 
-def load_frames(file: str | Path) -> dict[str, np.ndarray]:
-    """The arrays `train_x`, `valid_x`, `test_x` of a data file as {"train": [S, T, H, H, C] uint8, …}.
+def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str, np.ndarray]:
+    """The arrays `train_x`, … of `splits` of a data file as {"train": [S, T, H, H, C] uint8, …}.
 
     Raises `DataError` for a missing or damaged file, a missing array, a wrong rank, dtype or size.
     """
@@ -101,17 +102,18 @@ def load_frames(file: str | Path) -> dict[str, np.ndarray]:
             missing = [f"{split}_x" for split in SPLITS if f"{split}_x" not in archive.files]
             if missing:
                 raise DataError(f"{path}: has no array {missing[0]}; need train_x, valid_x and test_x")
-            frames = {split: archive[f"{split}_x"] for split in SPLITS}
+            frames = {split: archive[f"{split}_x"] for split in splits}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DataError(f"{path}: damaged or not an .npz file ({type(error).__name__}: {error})") from error
     for split, array in frames.items():
         check_array(f"{path}: {split}_x", array)
-        if array.shape[1:] != frames["train"].shape[1:]:
+        first = frames[splits[0]]
+        if array.shape[1:] != first.shape[1:]:
             raise DataError(
                 f"{path}: {split}_x has sequences of shape {list(array.shape[1:])}, "
-                f"train_x of {list(frames['train'].shape[1:])}; they must agree"
+                f"{splits[0]}_x of {list(first.shape[1:])}; they must agree"
             )
     return frames
 

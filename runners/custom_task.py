@@ -25,7 +25,7 @@ def from_flags() -> Task:
     if not FLAGS.cell_type:
         raise ExperimentError("--task=custom needs --cell_type, the equations of motion (or lstm)")
     check_positive("n_objs", "input_steps", "pred_steps")
-    train, test = load_data("train")["train"].X, load_data("test")["train"].X
+    train, test = load_data("train")["train"].X, load_data("test")["test"].X
     task = Task(
         name="custom",
         cell_type=FLAGS.cell_type,

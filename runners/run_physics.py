@@ -131,8 +131,11 @@ def load_data(task: Task, length: str) -> dict:
         file.parent.mkdir(parents=True, exist_ok=True)
         statistics = make_dataset(task.name, str(file), seq_len)
         logger.info("%s: generated in %.1f s", file, statistics["seconds"])
-    data = get_iterators(file, FLAGS.datapoints if length == "train" else 0, FLAGS.seed)
-    check_frames(task, file, data["train"].X.shape)
+    if length == "train":
+        data = get_iterators(file, FLAGS.datapoints, FLAGS.seed)
+    else:
+        data = get_iterators(file, splits=("test",))
+    check_frames(task, file, data["test"].X.shape)
     return data
 
 
