@@ -15,6 +15,7 @@ from data_gen.sampling import Progress, Sample, Start, sample_sequences
 
 SPLITS = ("train", "valid", "test")
 LARGEST_SIDE = 512
+BALL_SETTINGS = ("radius", "dt")
 
 Sizes = Sequence[int]
 Render = Callable[[Sample, Callable[[int], None]], np.ndarray]
@@ -121,3 +122,12 @@ def generate(
     if frames.ndim == 5:
         save_samples(path, frames)
     return {**counts, "seconds": time.perf_counter() - begin}
+
+
+def spring_does_not_fit(width: float, height: float, radius: float, equil: float, seq_len: int) -> str:
+    """Why no attempt of a spring in a box of width x height pixels may have been accepted."""
+    return (
+        f"a spring of rest length {2 * equil} px between balls of radius {radius} px does not stay inside "
+        f"{width} x {height} px for {seq_len} frames; take a larger frame, a smaller equil or radius, "
+        "smaller start speeds or a shorter sequence"
+    )

@@ -22,16 +22,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
 from data_gen import attempts, physics
-from data_gen.dataset import check_settings, frame_side, generate
+from data_gen.dataset import BALL_SETTINGS, check_settings, frame_side, generate, spring_does_not_fit
+from data_gen.digits import background_canvas, render_digits
 from data_gen.errors import DataError
-from data_gen.render import render_balls_at_frame_scale, render_discs
+from data_gen.new_generators import generate_bouncing_balls_dataset, generate_spring_balls_half_dataset
+from data_gen.render import DISC_SCALE, render_balls_at_frame_scale, render_discs
+from data_gen.sampling import Sample
+from data_gen.sources import PictureSource, digit_background, fingerprint, grey, load_digits, load_pictures
 
-BALLS = ("radius", "dt")
+__all__ = [
+    "compute_wall_collision",
+    "generate_3_body_problem_dataset",
+    "generate_bouncing_ball_dataset",
+    "generate_bouncing_balls_dataset",
+    "generate_falling_ball_dataset",
+    "generate_falling_bouncing_ball_dataset",
+    "generate_spring_balls_dataset",
+    "generate_spring_balls_half_dataset",
+    "generate_spring_mnist_dataset",
+    "verify_object_collision",
+    "verify_wall_collision",
+]
+
+# The digits are placed as if they were discs of this radius, but may reach over the edge up to this distance.
+DIGIT_PLACING_RADIUS, DIGIT_WALL_RADIUS = 11, 2
 
 
 def compute_wall_collision(
@@ -101,7 +120,7 @@ def generate_falling_ball_dataset(
     sizes = (train_set_size, valid_set_size, test_set_size)
     settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "g": g}
     settings.update(ode_steps=ode_steps)
-    check_settings(sizes, settings, BALLS)
+    check_settings(sizes, settings, BALL_SETTINGS)
     return generate(
         dest,
         sizes,
@@ -131,74 +150,39 @@ def generate_falling_bouncing_ball_dataset(
     vy0_max: float = 0.0,
     cifar_background: bool = False,
     ode_steps: int = 10,
+    background: PictureSource = None,
     **output: Any,
 ) -> dict[str, float]:
-    """A grey ball that falls with acceleration `g` and bounces off all walls, before grey CIFAR pictures."""
+    """A grey ball that falls with acceleration `g` and bounces off all walls.
+
+    With `cifar_background` a random CIFAR-10 training picture (or one of `background`, see
+    `data_gen.sources.load_pictures`) is behind each sequence: in grey, 0.2 darker as behind the digits. That
+    rendering is a guess: unlike everything else here it was not held against the original.
+    """
     side = frame_side(img_size)
     sizes = (train_set_size, valid_set_size, test_set_size)
-    settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "g": g}
-    settings.update(
-        vx0_max=vx0_max, vy0_max=vy0_max, cifar_background=cifar_background, ode_steps=ode_steps
-    )
-    check_settings(sizes, settings, BALLS)
+    settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "g": g, "vx0_max": vx0_max}
+    settings.update(vy0_max=vy0_max, cifar_background=cifar_background, ode_steps=ode_steps)
+    check_settings(sizes, settings, BALL_SETTINGS)
+    pictures = load_pictures(background) if cifar_background else None
+
+    def render(sample: Sample, report: Callable[[int], None]) -> np.ndarray:
+        def behind(sequence: int) -> np.ndarray:
+            picture = pictures[sample.extra[sequence] % len(pictures)]
+            return background_canvas(grey(picture), side * DISC_SCALE)[0]
+
+        return render_discs(sample.pos, radius, side, False, behind if cifar_background else None, report)
+
     return generate(
         dest,
         sizes,
         settings,
-        draw=partial(
-            attempts.falling_bouncing,
-            side=side,
-            radius=radius,
-            g=g,
-            vx0=vx0_max,
-            vy0=vy0_max,
-            cifar=cifar_background,
-        ),
+        draw=lambda n: attempts.falling_bouncing(n, side, radius, g, vx0_max, vy0_max, cifar_background),
         system={
             "acceleration": partial(physics.falling_acceleration, g=g),
             "reflect": partial(physics.reflect_at_walls, radius=radius, side=side),
         },
-        render=lambda sample, report: render_discs(sample.pos, radius, side, False, None, report),
-        **output,
-    )
-
-
-def generate_bouncing_balls_dataset(
-    dest: str,
-    train_set_size: int,
-    valid_set_size: int,
-    test_set_size: int,
-    seq_len: int,
-    img_size: Sequence[int] | None = None,
-    radius: float = 3,
-    dt: float = 0.3,
-    vx0_max: float = 0.0,
-    vy0_max: float = 0.0,
-    color: bool = False,
-    ode_steps: int = 10,
-    **output: Any,
-) -> dict[str, float]:
-    """Two balls that bounce off the walls at each sub-step and pass through each other (task bouncing_balls).
-
-    The original has no generator for its file. Drawn here per attempt, in the manner of falling_bouncing_ball
-    with g = 0: rand(2) position of ball 0 in [r, H - r]², rand(2) of ball 1, rand(2)·2π directions of
-    their velocities (cos·vx0_max, sin·vy0_max). No attempt is rejected.
-    """
-    side = frame_side(img_size)
-    sizes = (train_set_size, valid_set_size, test_set_size)
-    settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "ode_steps": ode_steps}
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color)
-    check_settings(sizes, settings, BALLS)
-    return generate(
-        dest,
-        sizes,
-        settings,
-        draw=partial(attempts.bouncing_pair, side=side, radius=radius, vx0=vx0_max, vy0=vy0_max),
-        system={
-            "acceleration": physics.free_acceleration,
-            "reflect": partial(physics.reflect_at_walls, radius=radius, side=side),
-        },
-        render=lambda sample, report: render_discs(sample.pos, radius, side, color, None, report),
+        render=render,
         **output,
     )
 
@@ -226,26 +210,24 @@ def generate_spring_balls_dataset(
     sizes = (train_set_size, valid_set_size, test_set_size)
     settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "k": k, "equil": equil}
     settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
-    check_settings(sizes, settings, [*BALLS, "equil"])
+    check_settings(sizes, settings, [*BALL_SETTINGS, "equil"])
     _no_cifar_background(cifar_background)
     return generate(
         dest,
         sizes,
         settings,
-        draw=partial(
-            attempts.spring_pair, side=side, radius=radius, equil=equil, vx0=vx0_max, vy0=vy0_max
-        ),
+        draw=lambda n: attempts.spring_pair(n, side, radius, equil, vx0_max, vy0_max),
         system={
             "acceleration": partial(physics.spring_acceleration, k=k, equil=equil),
             "reject": lambda pos, frame: physics.touches_wall(pos, radius, side),
         },
         render=lambda sample, report: render_discs(sample.pos, radius, side, color, None, report),
-        why_rejected=_spring_does_not_fit(side, side, radius, equil, seq_len),
+        why_rejected=spring_does_not_fit(side, side, radius, equil, seq_len),
         **output,
     )
 
 
-def generate_spring_balls_half_dataset(
+def generate_spring_mnist_dataset(
     dest: str,
     train_set_size: int,
     valid_set_size: int,
@@ -259,40 +241,41 @@ def generate_spring_balls_half_dataset(
     vx0_max: float = 0.0,
     vy0_max: float = 0.0,
     color: bool = False,
+    cifar_background: bool = False,
     ode_steps: int = 10,
-    half_frames: int = 10,
+    digits: PictureSource = None,
+    background: PictureSource = None,
     **output: Any,
 ) -> dict[str, float]:
-    """Two balls on a spring that stay in the left half of the image at first (task spring_color_half).
+    """Two MNIST digits on a spring, before a CIFAR-10 picture if `cifar_background`.
 
-    The original has no generator for its file. Here it is always the same half, the left one (x < H / 2), so
-    that a model sees no object in the right half before its extrapolation: in the first `half_frames` = L + P
-    frames, and in each sub-step between them, both balls lie inside it with their whole disc
-    (r < x < H / 2 - r); afterwards they may cross, and only the image's walls reject. Random numbers as
-    spring_balls, but the centre of mass's x is drawn in [r, H / 2 - r] instead of [r + e, H - r - e]: with
-    e = 6 and H = 32 the original's range, cut down to the half, would be the single point x = 8.
+    As `generate_spring_balls_dataset`, but: digit j is painted in channel j; `radius` does not matter (as in
+    the original): centres are drawn as for radius 11, and a centre 2 pixels from a wall rejects, so that
+    digits reach over the edge. `digits` and `background` replace MNIST's training images 0 and 1 and CIFAR-10's
+    training image 1; see `data_gen.sources`.
     """
     side = frame_side(img_size)
     sizes = (train_set_size, valid_set_size, test_set_size)
-    settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "k": k, "equil": equil}
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
-    settings.update(half_frames=half_frames)
-    check_settings(sizes, settings, [*BALLS, "equil", "half_frames"])
-
-    def leaves(pos: np.ndarray, frame: int) -> np.ndarray:
-        width = side / 2 if frame + 1 < half_frames else side
-        return physics.touches_wall(pos, radius, width, side)
-
+    settings = {"seq_len": seq_len, "img_size": side, "dt": dt, "k": k, "equil": equil, "vx0_max": vx0_max}
+    settings.update(vy0_max=vy0_max, color=color, cifar_background=cifar_background, ode_steps=ode_steps)
+    check_settings(sizes, settings, ["dt", "equil"])
+    if cifar_background and not color:
+        raise DataError("a CIFAR background needs color=True: the picture has three channels")
+    images = load_digits(digits)
+    picture = digit_background(background) if cifar_background else None
+    settings["digits_sha256"] = fingerprint(images)
+    settings["background_sha256"] = None if picture is None else fingerprint(picture)
     return generate(
         dest,
         sizes,
         settings,
-        draw=partial(
-            attempts.spring_pair_in_half, side=side, radius=radius, equil=equil, vx0=vx0_max, vy0=vy0_max
-        ),
-        system={"acceleration": partial(physics.spring_acceleration, k=k, equil=equil), "reject": leaves},
-        render=lambda sample, report: render_discs(sample.pos, radius, side, color, None, report),
-        why_rejected=_spring_does_not_fit(side // 2, side, radius, equil, seq_len),
+        draw=lambda n: attempts.spring_pair(n, side, DIGIT_PLACING_RADIUS, equil, vx0_max, vy0_max),
+        system={
+            "acceleration": partial(physics.spring_acceleration, k=k, equil=equil),
+            "reject": lambda pos, frame: physics.touches_wall(pos, DIGIT_WALL_RADIUS, side),
+        },
+        render=lambda sample, report: render_digits(sample.pos, images, side, picture, color, report),
+        why_rejected=spring_does_not_fit(side, side, DIGIT_WALL_RADIUS, equil, seq_len),
         **output,
     )
 
@@ -320,7 +303,7 @@ def generate_3_body_problem_dataset(
     sizes = (train_set_size, valid_set_size, test_set_size)
     settings = {"seq_len": seq_len, "img_size": side, "radius": radius, "dt": dt, "g": g, "m": m}
     settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
-    check_settings(sizes, settings, BALLS)
+    check_settings(sizes, settings, BALL_SETTINGS)
     _no_cifar_background(cifar_background)
     return generate(
         dest,
@@ -338,14 +321,6 @@ def generate_3_body_problem_dataset(
             f"steps of {dt}; take a larger frame, smaller start speeds or a shorter sequence"
         ),
         **output,
-    )
-
-
-def _spring_does_not_fit(width: float, height: float, radius: float, equil: float, seq_len: int) -> str:
-    return (
-        f"a spring of rest length {2 * equil} px between balls of radius {radius} px does not stay inside "
-        f"{width} x {height} px for {seq_len} frames; take a larger frame, a smaller equil or radius, "
-        "smaller start speeds or a shorter sequence"
     )
 
 

@@ -80,6 +80,23 @@ RECIPES: dict[str, Recipe] = {
         img_size=36,
         physics={"radius": 2, "dt": 0.5, "g": 60, "m": 1.0, "vx0_max": 2.0, "vy0_max": 2.0, "color": True},
     ),
+    "mnist_spring_color": Recipe(
+        generators.generate_spring_mnist_dataset,
+        "mnist_spring_color/color_mnist_spring_vx8_vy8_sl12_r2_k2_e12.npz",
+        "mnist_spring_color/color_mnist_spring_vx8_vy8_sl30_r2_k2_e12.npz",
+        train_len=12,
+        test_len=30,
+        img_size=64,
+        physics={
+            "dt": 0.3,
+            "k": 2,
+            "equil": 12,
+            "vx0_max": 8.0,
+            "vy0_max": 8.0,
+            "color": True,
+            "cifar_background": True,
+        },
+    ),
 }
 
 

@@ -1,109 +1,18 @@
-"""Frames from positions, equal bit for bit to the original's scikit-image 0.17 rendering, with NumPy alone.
+"""Frames of discs, equal bit for bit to the original's, which painted each at ten times its size and shrank it.
 
-The original paints on a canvas `scale` times larger and shrinks it with `resize(…, anti_aliasing=True)`: a
-Gaussian (sigma (scale - 1) / 2, cut at 4 sigma, mirrored at the edges) along the rows, then the columns, each
-result stored in the canvas's dtype, then a bilinear sample at the centre of each cell. Where an area is
-constant, the value times 255 may lie exactly on a whole number, and truncation to uint8 shows the last bit.
-So every sum here is made of element-wise operations in SciPy's order: no BLAS, and no np.exp, whose last bit
-depends on the NumPy version and the CPU.
-
-A disc depends only on its integer centre on the canvas: its picture is computed once and copied.
+A disc on a black canvas depends only on its integer centre there: its picture is computed once and copied.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-from functools import cache
 from typing import Callable
 
 import numpy as np
 
+from data_gen.resample import cell_centres, gaussian_taps, mirrored, shrink, shrink_extended, to_uint8
+
 DISC_SCALE = 10
 CHUNK = 256
-
-
-@cache
-def gaussian_taps(scale: int) -> tuple[float, ...]:
-    """Weights of offsets -R…0 of the anti-aliasing filter (it is symmetric); (1.0,) for scale 1."""
-    sigma = (scale - 1) / 2
-    if sigma == 0:
-        return (1.0,)
-    reach = int(4 * sigma + 0.5)
-    # Decimal's exp is correctly rounded everywhere; np.exp differs between NumPy versions in the last bit.
-    half = [float(Decimal(-0.5 / (sigma * sigma) * x * x).exp()) for x in range(-reach, 1)]
-    total = sum(half + half[-2::-1])
-    return tuple(value / total for value in half)
-
-
-def smooth(lines: np.ndarray, scale: int, starts: tuple[int, ...], count: int) -> np.ndarray:
-    """Filter along axis 1 and keep only the samples that are asked for.
-
-    Args:
-        lines: [n, E, …], already extended at the edges by the filter's reach R on both sides.
-        scale: enlargement of the canvas; sets the filter.
-        starts: offsets of the kept samples in each cell; sample i of offset s is at s + i·scale.
-        count: cells.
-
-    Returns:
-        float64 [n, len(starts), count, …].
-    """
-    taps = gaussian_taps(scale)
-    reach = len(taps) - 1
-    lines = lines.astype(np.float64, copy=False)
-
-    def pick(offset: int) -> np.ndarray:
-        rows = [lines[:, reach + s + offset :: scale][:, :count] for s in starts]
-        return np.stack(rows, axis=1)
-
-    total = pick(0) * taps[-1]
-    for k in range(-reach, 0):
-        total += (pick(k) + pick(-k)) * taps[reach + k]
-    return total
-
-
-def cell_samples(scale: int) -> tuple[int, ...]:
-    """Offsets in a cell of the canvas pixels that its centre is interpolated from: two if scale is even."""
-    return ((scale - 1) // 2,) if scale % 2 else (scale // 2 - 1, scale // 2)
-
-
-def mirrored(start: np.ndarray, length: int, size: int) -> np.ndarray:
-    """Indices start … start + length - 1 folded into [0, size) by mirroring at the edge pixels."""
-    index = np.asarray(start)[..., None] + np.arange(length)
-    period = 2 * (size - 1)
-    return np.abs((index + size - 1) % period - (size - 1))
-
-
-def shrink_extended(canvas: np.ndarray, scale: int, rows: int, cols: int) -> np.ndarray:
-    """Shrink [n, E, F, …] (extended by the filter's reach on each side) to [n, rows, cols, …], same dtype."""
-    dtype = canvas.dtype
-    starts = cell_samples(scale)
-    tall = smooth(canvas, scale, starts, rows).astype(dtype)  # [n, s, rows, F, …]
-    n, s = tall.shape[:2]
-    tall = tall.reshape((n * s * rows,) + tall.shape[3:])
-    both = smooth(tall, scale, starts, cols).astype(dtype).astype(np.float64)  # [n·s·rows, s, cols, …]
-    both = both.reshape((n, s, rows, s, cols) + both.shape[3:])
-    across = both[:, :, :, 0] if s == 1 else 0.5 * both[:, :, :, 0] + 0.5 * both[:, :, :, 1]
-    down = across[:, 0] if s == 1 else 0.5 * across[:, 0] + 0.5 * across[:, 1]
-    return down.astype(dtype)
-
-
-def shrink(canvas: np.ndarray, scale: int) -> np.ndarray:
-    """`skimage.transform.resize(canvas, …, anti_aliasing=True)` of version 0.17 by a whole factor.
-
-    Args:
-        canvas: [n, rows·scale, cols·scale, …], float32 or float64 (kept).
-        scale: the factor.
-    """
-    reach = len(gaussian_taps(scale)) - 1
-    height, width = canvas.shape[1:3]
-    down = mirrored(np.array(-reach), height + 2 * reach, height)
-    across = mirrored(np.array(-reach), width + 2 * reach, width)
-    return shrink_extended(canvas[:, down][:, :, across], scale, height // scale, width // scale)
-
-
-def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """[0, 1] to uint8 by truncation, multiplied in the frames' own dtype."""
-    return (frames * frames.dtype.type(255)).astype(np.uint8)
 
 
 def disc_mask(rows: np.ndarray, cols: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
@@ -167,7 +76,8 @@ class DiscStamps:
         start = self.corner(centre) * self.scale - self.reach
         index = mirrored(start, length, self.side * self.scale)
         mask = disc_mask(index[:, 1], index[:, 0], centre, self.radius).astype(np.float32)
-        return to_uint8(shrink_extended(mask, self.scale, self.cells, self.cells))
+        cells = cell_centres(self.scale, self.cells)
+        return to_uint8(shrink_extended(mask, self.scale, cells, cells))
 
 
 def disc_canvas(centre: np.ndarray, radius: float, side: int, background: np.ndarray | None) -> np.ndarray:
@@ -187,7 +97,7 @@ def render_discs(
     radius: float,
     side: int,
     color: bool,
-    background: np.ndarray | None = None,
+    background: Callable[[int], np.ndarray] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Frames of discs at the given positions.
@@ -197,8 +107,7 @@ def render_discs(
         radius: pixels.
         side: H.
         color: True: [.., 3], object j in channel 2 - j; False: one channel for all.
-        background: grey canvases [S, 10·H, 10·H] behind the discs of each sequence (grey frames only), or a
-            function's result of that shape for a slice; None is black.
+        background: sequence number -> canvas [10·H, 10·H] behind its discs (grey frames only); None is black.
         progress: called with the number of sequences finished.
 
     Returns:
@@ -218,7 +127,7 @@ def render_discs(
         else:
             for s in range(first, min(first + CHUNK, sequences)):
                 every = np.arange((s - first) * steps, (s - first + 1) * steps)
-                _redraw(part, places, stamps, every, background[s])
+                _redraw(part, places, stamps, every, background(s))
         if progress is not None:
             progress(min(first + CHUNK, sequences))
     return frames
