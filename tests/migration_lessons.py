@@ -3,8 +3,8 @@
 A lesson is what follows a comment `<!-- lesson: NAME -->`, up to the next one or the next heading. Its fenced
 blocks say in their first line what they are for: `python given` (inputs; runs before each of the others),
 `python tf1`, `python tf2`, `python naive`; a second word (`tf1 keras2`, `tf1 contrib`, `tf2 addons`) names
-what a block needs besides TensorFlow. Each leaves its answer in `result`: a number, an array, or a dict of arrays.
-A `python loud` block raises an exception.
+what a block needs besides TensorFlow. Each leaves its answer in `result`: a number, an array, or a dict of
+arrays. A `python loud` block raises an exception.
 
 Runs on Python 3.6 too, so that TensorFlow 1.12 itself can be the witness of the TF1 blocks:
 `python tests/migration_lessons.py` under TF 1.12 writes their answers to tests/migration_tf112.json.

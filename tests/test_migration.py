@@ -159,3 +159,145 @@ def test_the_first_block_that_differs():
     mean = float(re.search(r"mean masks differ by \*\*([\d.]+)\*\*", lesson.prose).group(1))
     measured = np.abs(golden["mask"].mean(axis=(0, 1, 2)) - wrong["mask"].mean(axis=(0, 1, 2))).max()
     assert course.same_to_two_digits(measured, mean)
+
+
+# The map
+
+ROOT = Path(course.ROOT)
+FILES = """runners/run_base.py runners/run_physics.py nn/network/base.py nn/network/physics_models.py
+nn/network/cells.py nn/network/blocks.py nn/network/stn.py nn/datasets/generators.py nn/datasets/iterators.py
+nn/utils/math.py nn/utils/misc.py nn/utils/viz.py"""
+NAMES = """BaseNet PhysicsNet PhysicsNet.conv_encoder PhysicsNet.vel_encoder PhysicsNet.conv_st_decoder OPTIMIZERS CELLS
+COORD_UNITS ode_cell bouncing_ode_cell spring_ode_cell gravity_ode_cell lstm unet shallow_unet variable_from_network
+stn batch_transformer generate_bouncing_ball_dataset generate_falling_ball_dataset
+generate_falling_bouncing_ball_dataset generate_spring_balls_dataset generate_spring_mnist_dataset
+generate_3_body_problem_dataset compute_wall_collision verify_wall_collision verify_object_collision DataIterator
+next_batch get_iterators sigmoid log_metrics classes_in_module rgb2gray zipdir gallery gif"""
+FLAGS = """epochs batch_size save_dir use_ckpt ckpt_dir base_lr anneal_lr optimizer save_every_n_epochs
+eval_every_n_epochs print_interval debug test_mode task model recurrent_units lstm_layers cell_type encoder_type
+decoder_type autoencoder_loss alt_vel color datapoints"""
+ROOMS = ("nn", "physics_models", "data_gen", "runners")
+
+
+def table(title: str) -> list[list[str]]:
+    """The rows of the first table below a heading, cell by cell, without its two head lines."""
+    (part,) = re.findall(rf"(?ms)^#+ {re.escape(title)}$(.*?)(?=^#+ |\Z)", course.words(TEXT))
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def look_up(name: str) -> object:
+    """The module, class, function or attribute behind a dotted name."""
+    path, *parts = name.split(".")
+    found = importlib.import_module(path)
+    for part in parts:
+        path = f"{path}.{part}"
+        found = getattr(found, part) if hasattr(found, part) else importlib.import_module(path)
+    return found
+
+
+DOTTED = sorted(set(re.findall(rf"`((?:{'|'.join(ROOMS)})\.[\w.]+?)`", course.words(TEXT))) - {"nn.conv2d"})
+PATHS = sorted(set(re.findall(rf"`((?:{'|'.join(ROOMS)}|tests|docs)/[\w./]*)`", course.words(TEXT))))
+
+
+@pytest.mark.parametrize("name", [name for name in DOTTED if not name.endswith(".py")])
+def test_every_name_of_this_port_in_the_text_exists(name):
+    look_up(name)
+
+
+def test_every_file_in_the_text_exists():
+    originals = set(FILES.split())
+    assert [path for path in PATHS if path not in originals and not (ROOT / path).exists()] == []
+
+
+def test_every_file_of_the_original_is_mapped():
+    rows = {code(row[0])[0]: code(row[1]) for row in table("Files")}
+    assert set(rows) == set(FILES.split())
+    for targets in rows.values():
+        assert targets
+        assert all((ROOT / path).is_file() for path in targets)
+
+
+def test_every_name_of_the_original_is_mapped():
+    rows = [(code(row[0]), row[1]) for row in table("Classes, functions and tables")]
+    mapped = {name: target for names, target in rows for name in names}
+    assert set(NAMES.split()) <= set(mapped)
+    for target in mapped.values():
+        assert code(target) or target.startswith("none: ")
+        for name in code(target):
+            look_up(name)
+
+
+def test_every_flag_of_the_original_is_mapped():
+    rows = {code(row[0])[0][2:]: row[1:] for row in table("Flags")}
+    assert set(rows) == set(FLAGS.split()) and len(rows) == 24
+    importlib.import_module("runners.run_physics")
+    from absl import flags
+
+    for name, (kind, default, module) in rows.items():
+        flag = flags.FLAGS[name]
+        assert flag.flag_type() == {"boolean": "bool", "integer": "int"}.get(kind, kind)
+        assert flag.default == json.loads(default)
+        defined = {found.name for found in flags.FLAGS.flags_by_module_dict()[code(module)[0]]}
+        assert name in defined
+
+
+def spread(cell: str) -> list[str]:
+    """`a` … `a_2` as a, a_1, a_2; `b[0]` … `b[2]` as b[0], b[1], b[2]; a single name as it is."""
+    names = code(cell)
+    if "…" not in cell:
+        return names[:1]
+    (first, number, end), (_, last, _) = (re.fullmatch(r"(.*?)[_[]?(\d*)(\]?)", name).groups() for name in names)
+    numbers = range(int(number or 0), int(last) + 1)
+    return [f"{first}[{i}]" if end else f"{first}_{i}" if i else first for i in numbers]
+
+
+@functools.cache
+def network(task: str):
+    from physics_models.physics_net import PhysicsNet
+    from physics_models.tasks import get_task
+
+    net = PhysicsNet(get_task(task))
+    net.build_optimizer(1e-3, "rmsprop")
+    return net
+
+
+@pytest.mark.parametrize("task", ["spring_color", "3bp_color", "bouncing_balls"])
+def test_every_variable_of_the_original_is_mapped(task):
+    net, found = network(task), set()
+    variables = {**net.named_variables(), **net.optimizer.named_variables()}
+    for row in table("Variables"):
+        names, targets = spread(row[0]), spread(row[1])
+        assert len(names) == len(targets)
+        for name, target in zip(names, targets):
+            if "_ode_cell" in name and net.task.cell_type not in name:
+                continue
+            for one in ["net/decoder/logsigma"] if "NAME" in name else [name]:
+                owner = eval(target.replace("NAME", one), {"net": net})
+                name = name.replace("NAME", one)
+                parts = [""] if name in variables else ["/kernel", "/bias"]
+                for part in parts:
+                    value = getattr(owner, part[1:]) if part else owner
+                    assert variables[name + part] is value
+                    found.add(name + part)
+    trained = set(net.variables_by_name(trainable_only=True))
+    slots = {f"{name}/{slot}" for name in trained for slot in ("RMSProp", "RMSProp_1")}
+    shown = {f"net/decoder/logsigma/{slot}" for slot in ("RMSProp", "RMSProp_1")}
+    assert found == (set(variables) - slots) | shown
+
+
+def test_the_shapes_in_the_table_of_variables():
+    variables = network("spring_color").variables_by_name()
+    checked = 0
+    for row in table("Variables"):
+        names = spread(row[0])
+        if names[0].startswith("net/") and "gravity" not in names[0] and "bouncing" not in names[0]:
+            ends = [names[0], names[-1]] if len(names) > 1 else names
+            shapes = [list(variables.get(f"{name}/kernel", variables.get(name)).shape) for name in ends]
+            assert [json.loads(shape) for shape in re.findall(r"\[[^\]]*\]", row[2])] == shapes
+            checked += 1
+    assert checked == 10
