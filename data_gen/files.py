@@ -7,7 +7,8 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -89,6 +90,27 @@ def save_dataset(dest: str, arrays: Mapping[str, Any], overwrite: bool = False) 
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
     return path
+
+
+def read_arrays(path: str | os.PathLike, wanted: Sequence[Sequence[str]]) -> np.ndarray:
+    """The first group of names in `wanted` that an .npz holds, its arrays joined; or else its only array.
+
+    Raises:
+        DataError: unreadable, or none of these names among several.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            return archive
+        with archive:
+            for names in (*wanted, archive.files[:1] if len(archive.files) == 1 else ()):
+                if names and all(name in archive.files for name in names):
+                    return np.concatenate([archive[name] for name in names]) if len(names) > 1 else archive[names[0]]
+            held = ", ".join(archive.files) or "no array"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from error
+    raise DataError(f"{path} holds {held}; need an array called {' or '.join(names[0] for names in wanted)}")
 
 
 def save_samples(npz_file: str, frames: np.ndarray) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -100,6 +101,12 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def settings_of(task: str) -> list[str]:
+    """Names of the settings that `make_dataset` takes for a task: its generator's, from `img_size` on."""
+    names = list(inspect.signature(RECIPES[task].generator).parameters)
+    return names[names.index("img_size") : names.index("output")]
+
+
 def make_dataset(
     task: str,
     dest: str,
@@ -142,6 +149,9 @@ def make_dataset(
         **physics_overrides,
     }
     seed = recipe.default_seed(seq_len) if seed is None else seed
+    unknown = sorted(set(arguments) - set(settings_of(task)))
+    if unknown:
+        raise DataError(f"{task} has no setting {unknown[0]}; it has {', '.join(settings_of(task))}")
     if int(seed) != seed or not 0 <= seed < 2**32:
         raise DataError(f"seed {seed} is out of range: 0 to 4294967295")
     state = np.random.get_state()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import zipfile
 from typing import Union
 
 import numpy as np
 
 from data_gen.errors import DataError
+from data_gen.files import read_arrays
 
 PictureSource = Union[str, os.PathLike, np.ndarray, None]
 
@@ -36,7 +36,7 @@ def load_digits(source: PictureSource = None) -> np.ndarray:
     if source is None:
         digits = _keras_dataset("mnist")
     else:
-        digits = source if isinstance(source, np.ndarray) else _from_npz(os.fspath(source), ("digits", "x_train"))
+        digits = source if isinstance(source, np.ndarray) else read_arrays(source, [("digits",), ("x_train",)])
     where = "the digits" if isinstance(source, (np.ndarray, type(None))) else os.fspath(source)
     if digits.dtype != np.uint8 or digits.ndim != 3 or digits.shape[1:] != (28, 28) or len(digits) < 2:
         raise DataError(f"{where}: {digits.dtype} {list(digits.shape)}, need {DIGITS_NEEDED}")
@@ -60,7 +60,7 @@ def load_pictures(source: PictureSource = None) -> np.ndarray:
     else:
         where = os.fspath(source)
         npz = where.endswith(".npz")
-        pictures = _from_npz(where, ("background", "x_train")) if npz else _from_picture(where)
+        pictures = read_arrays(where, [("background",), ("x_train",)]) if npz else _from_picture(where)
     if pictures.ndim == 3:
         pictures = pictures[None]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or 0 in pictures.shape:
@@ -101,19 +101,6 @@ def _keras_dataset(name: str) -> np.ndarray:
     finally:
         socket.setdefaulttimeout(patience)
     return images
-
-
-def _from_npz(path: str, names: tuple[str, ...]) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = [name for name in names if name in archive.files] or archive.files
-            if len(found) != 1 and found[0] not in names:
-                raise DataError(f"{path} holds {', '.join(archive.files)}; need an array called {' or '.join(names)}")
-            return archive[found[0]]
-    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _from_picture(path: str) -> np.ndarray:
