@@ -34,12 +34,14 @@ class ConvSTDecoder(tf.keras.layers.Layer):
     Each object has a mask template and contents of side S = H // 2, pasted at its position by the spatial
     transformer with a learned scale σ = exp(logsigma). Mask logits are −5 outside the template, and the
     constant 1 for the background; softmax over the N + 1 layers; output = Σ mask · contents.
+    `calibrated`: on a grid that does not stretch lengths (see `nn.stn.axis_weights`); not in the original.
     Ports `conv_st_decoder` of `nn/network/physics_models.py`.
     """
 
-    def __init__(self, img_size: int, channels: int, n_objs: int):
+    def __init__(self, img_size: int, channels: int, n_objs: int, calibrated: bool = False):
         super().__init__()
         self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
+        self.calibrated = calibrated
         size = img_size // 2
         self.logsigma = self.add_weight(name="logsigma", shape=(), initializer="zeros")
         self.template = VariableFromNetwork((n_objs, size, size, 1))
@@ -62,7 +64,7 @@ class ConvSTDecoder(tf.keras.layers.Layer):
     def _paste(self, positions: tf.Tensor, sprites: Sprites) -> tuple[tf.Tensor, tf.Tensor]:
         """Masks [N + 1, b, H, H] and the objects' contents [N, b, H, C, H] for `positions` [b, 2N]."""
         parts = tf.concat([sprites.templates + OUTSIDE_LOGIT, tf.sigmoid(sprites.contents)], axis=-1)
-        pasted = axis_aligned_paste(parts, positions, sprites.sigma, self.img_size)
+        pasted = axis_aligned_paste(parts, positions, sprites.sigma, self.img_size, self.calibrated)
         logits, contents = tf.split(pasted, [1, self.channels], axis=3)
         logits = tf.squeeze(logits, axis=3) - OUTSIDE_LOGIT
         logits = tf.concat([logits, tf.ones_like(logits[:1])], axis=0)

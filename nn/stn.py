@@ -76,14 +76,22 @@ def spatial_transformer(
     return tf.where(inside, samples, tf.zeros_like(samples))
 
 
-def axis_weights(centre: tf.Tensor, sigma: tf.Tensor, in_size: int, out_size: int) -> tf.Tensor:
+def axis_weights(
+    centre: tf.Tensor, sigma: tf.Tensor, in_size: int, out_size: int, calibrated: bool = False
+) -> tf.Tensor:
     """Bilinear weights [..., out_size, in_size] of one axis of the decoder's affine map.
 
     `centre` [...]: where the template's middle goes, in pixels. Output pixel i samples the template at
     u = (σ·(t_i + (out_size/2 − centre)/in_size) + 1)·(in_size − 1.01)/2, t = linspace(−1, 1): weight 1 − frac(u) on
     floor(u), frac(u) on floor(u) + 1, and none where floor(u) lies outside 0 … in_size − 2.
+
+    This grid puts pixel i at i·out_size/(out_size − 1): it stretches all lengths. `calibrated` takes the pixels'
+    middles, t_i = (2i + 1)/out_size − 1, instead: pixel i lies at i + 0.5.
     """
-    target = tf.linspace(-1.0, 1.0, out_size)
+    if calibrated:
+        target = (2.0 * tf.range(out_size, dtype=tf.float32) + 1.0) / out_size - 1.0
+    else:
+        target = tf.linspace(-1.0, 1.0, out_size)
     shift = (out_size / 2 - centre[..., None]) / in_size
     u = (sigma * target + shift * sigma + 1.0) * (in_size - 1.01) / 2
     corner = tf.floor(u)
@@ -95,18 +103,19 @@ def axis_weights(centre: tf.Tensor, sigma: tf.Tensor, in_size: int, out_size: in
 
 
 def axis_aligned_paste(
-    templates: tf.Tensor, positions: tf.Tensor, sigma: tf.Tensor, out_size: int
+    templates: tf.Tensor, positions: tf.Tensor, sigma: tf.Tensor, out_size: int, calibrated: bool = False
 ) -> tf.Tensor:
     """Paste `templates` [N, S, S, K] at `positions` [b, 2N] (pixels) into zeros: [N, b, out_size, K, out_size].
 
     Equal to `spatial_transformer` with theta = [σ, 0, (H/2 − x)/S·σ; 0, σ, (H/2 − y)/S·σ], H = `out_size`, but
     as two matrix products, out = W_y · template · W_xᵀ, since the map only scales and shifts. The channel
     stands before the columns: so both products are plain matmuls without a transpose between them.
+    `calibrated`: on the unstretched grid of `axis_weights`.
     """
     n_objs, size, _, channels = templates.shape
     batch = tf.shape(positions)[0]
     xy = tf.transpose(tf.reshape(positions, [-1, n_objs, 2]), [2, 1, 0])
-    weights = axis_weights(xy, sigma, size, out_size)  # [2 (x, y), N, b, H, S]
+    weights = axis_weights(xy, sigma, size, out_size, calibrated)  # [2 (x, y), N, b, H, S]
     w_x, w_y = tf.unstack(weights)
     rows_first = tf.reshape(tf.transpose(templates, [0, 1, 3, 2]), [n_objs, size, channels * size])
     rows = tf.matmul(tf.reshape(w_y, [n_objs, batch * out_size, size]), rows_first)

@@ -35,14 +35,16 @@ class Stored(NamedTuple):
     progress: dict[str, int]  # epoch, iteration; empty for TF1
 
 
-def save(net: BaseNet, save_dir: str | Path, keep: int = 1) -> str:
+def save(
+    net: BaseNet, save_dir: str | Path, keep: int = 1, more_progress: dict[str, int] | None = None
+) -> str:
     """Write weights, optimizer slots, learning rate, epoch and iteration; returns the path.
 
-    The last `keep` checkpoints stay. A crash leaves the checkpoint before this one in force.
+    `more_progress`: further counters to keep in `Stored.progress`. The last `keep` checkpoints stay. A crash
+    leaves the checkpoint before this one in force.
     """
-    progress = {
-        name: tf.Variable(getattr(net, name), dtype=tf.int64, trainable=False) for name in ("epoch", "iteration")
-    }
+    counters = {"epoch": net.epoch, "iteration": net.iteration, **(more_progress or {})}
+    progress = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in counters.items()}
     variables = {**net.variables_by_name(), **net.optimizer.named_variables()}
     checkpoint = tf.train.Checkpoint(variables=variables, progress=progress)
     manager = tf.train.CheckpointManager(

@@ -9,9 +9,12 @@ import tensorflow as tf
 from nn.cells import CELLS, LSTMCell, State
 from nn.decoders import DECODERS
 from nn.encoders import ENCODERS, VelocityEncoder
+from nn.initial_state import fitted_state
 from physics_models.base import BaseNet, choose
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task
+
+VEL_ENCODERS = ("mlp", "gauss_newton")
 
 
 class Rollout(NamedTuple):
@@ -30,6 +33,10 @@ class PhysicsNet(BaseNet):
 
     `task` gives L, P, H, N and the cell; `color` C = 3 or 1; `autoencoder_loss` the weight α of the
     reconstruction loss. Unknown names of parts raise `ExperimentError`.
+
+    Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
+    cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that does not
+    stretch lengths.
     """
 
     def __init__(
@@ -42,6 +49,8 @@ class PhysicsNet(BaseNet):
         decoder_type: str = "conv_st_decoder",
         recurrent_units: int = 100,
         lstm_layers: int = 1,
+        vel_encoder: str = "mlp",
+        calibrated_coords: bool = False,
     ):
         super().__init__(task, channels=3 if color else 1)
         self.autoencoder_loss = autoencoder_loss
@@ -51,11 +60,16 @@ class PhysicsNet(BaseNet):
         shape = (task.img_size, self.channels, task.n_objs)
         self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape)
         self.init_vel = VelocityEncoder(task.n_objs, task.input_steps, alt_vel)
-        self.decoder = choose(DECODERS, decoder_type, "decoder_type")(*shape)
+        self.decoder = choose(DECODERS, decoder_type, "decoder_type")(*shape, calibrated_coords)
         if cell_class is LSTMCell:
             self.cell = LSTMCell(task.n_objs, recurrent_units, lstm_layers)
         else:
             self.cell = cell_class(task.n_objs, task.img_size)
+        self.vel_encoder = vel_encoder
+        if vel_encoder not in VEL_ENCODERS:
+            raise ExperimentError(f"--vel_encoder={vel_encoder}: unknown; choose one of {', '.join(VEL_ENCODERS)}")
+        if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
+            raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
 
     def call(self, frames: tf.Tensor, steps: int | tf.Tensor | None = None) -> Rollout:
         """Walk `frames` [B, T, H, H, C] in [0, 1] through the network.
@@ -80,6 +94,8 @@ class PhysicsNet(BaseNet):
     def initial_state(self, enc_pos: tf.Tensor) -> State:
         """The cell's state at the last input frame, from encoded positions [B, ≥ L, 2N]."""
         inputs = tf.gather(enc_pos, range(self.task.input_steps), axis=1)
+        if self.vel_encoder == "gauss_newton":
+            return fitted_state(self.cell, inputs)
         return self.cell.initial_state(tf.unstack(inputs, axis=1)[-1], self.init_vel(inputs))
 
     def rollout(self, state: State, steps: int | tf.Tensor) -> tf.Tensor:
