@@ -32,6 +32,7 @@ ANNEAL_AT, ANNEAL_BY = 0.7, 5.0  # of each stage's steps; the rate's divisor fro
 FADE = (0.4, 0.6)  # of the autoencoder's steps: where the guide begins to fade, and where it is gone
 JUDGED_FRAMES = 250  # validation frames that tell whether the objects are found
 ENCODED_AT_ONCE = 500  # frames
+EVALUATED_AT_ONCE = 100  # sequences
 
 logger = logging.getLogger("tf")
 
@@ -149,7 +150,8 @@ class StagedTraining:
             self.stage, self.step = (self.stage + 1, 0) if done else (0, 0)
             if done:
                 self._save()
-                logger.info("stage - %s: done; %s", name, self.net.describe_parameters())
+                self.net.eval(self.data, "valid", EVALUATED_AT_ONCE, self.save_dir, epoch=self.stage)
+                logger.info("stage - %s: done", name)
         return self.net
 
     def _steps(self, stage: Stage, name: str, update: Callable[[np.random.RandomState, float], tf.Tensor]) -> None:

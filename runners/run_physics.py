@@ -15,7 +15,7 @@ from data_gen.errors import DataError
 from data_gen.iterators import check_batch_size, get_iterators
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task, get_task
-from runners import custom_task, run_base
+from runners import custom_task, run_base, staged_run
 from runners.run_base import FLAGS, logger
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ flags.DEFINE_string("encoder_type", "conv_encoder", "encoder")
 flags.DEFINE_string("decoder_type", "conv_st_decoder", "decoder")
 flags.DEFINE_float("autoencoder_loss", 0.0, "weight of the reconstruction loss")
 flags.DEFINE_bool("alt_vel", False, "linear velocity encoder")
+flags.DEFINE_string("vel_encoder", "mlp", "mlp, or gauss_newton: the state that fits the input positions")
+flags.DEFINE_bool("calibrated_coords", False, "decode on a grid that does not stretch lengths by H/(H - 1)")
 flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all")
 flags.DEFINE_string("data_dir", "", "folder of the data files; data/datasets in the repository by default")
@@ -46,6 +48,7 @@ def main(argv: list[str]) -> None:
         raise ExperimentError("--save_dir is empty; give the folder of the experiment")
     if FLAGS.test_mode and not FLAGS.use_ckpt:
         raise ExperimentError("--test_mode needs --use_ckpt=true: an untrained network has nothing to test")
+    staged = staged_run.is_staged()
     run_base.log_to_console()
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
     with run_base.quiet_start_up():
@@ -68,22 +71,26 @@ def main(argv: list[str]) -> None:
         logger.info("\n".join(sys.argv))
         if not FLAGS.test_mode:
             save_dir.save_code(FLAGS.save_dir)
-            train(net, data)
+            if staged:
+                net = staged_run.train(task, build, data, resume=False)
+            else:
+                train(net, data)
             del data
         net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
     finally:
         save_dir.close_log(log)
 
 
-def build(task: Task) -> BaseNet:
-    """The network and its optimizer, as the flags say."""
+def build(task: Task, seed: int | None = None) -> BaseNet:
+    """The network and its optimizer, as the flags say; `seed` in place of `--seed`."""
     import tensorflow as tf
 
     from physics_models.base import choose
     from physics_models.physics_net import PhysicsNet
 
-    if FLAGS.seed is not None:
-        tf.keras.utils.set_random_seed(FLAGS.seed)
+    seed = FLAGS.seed if seed is None else seed
+    if seed is not None:
+        tf.keras.utils.set_random_seed(seed)
     model = choose({"PhysicsNet": PhysicsNet}, FLAGS.model, "model")
     net = model(
         task,
@@ -94,6 +101,8 @@ def build(task: Task) -> BaseNet:
         decoder_type=FLAGS.decoder_type,
         recurrent_units=FLAGS.recurrent_units,
         lstm_layers=FLAGS.lstm_layers,
+        vel_encoder=FLAGS.vel_encoder,
+        calibrated_coords=FLAGS.calibrated_coords,
     )
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net
