@@ -301,3 +301,29 @@ def test_the_shapes_in_the_table_of_variables():
             assert [json.loads(shape) for shape in re.findall(r"\[[^\]]*\]", row[2])] == shapes
             checked += 1
     assert checked == 10
+
+
+# The differences
+
+KINDS_OF_DIFFERENCE = (
+    "Paper and code disagree: the code is kept",
+    "Broken in the original: repaired",
+    "Equal numbers, less work",
+    "Other behaviour",
+)
+
+
+def functions(path: str) -> set[str]:
+    return set(re.findall(r"(?m)^def (test_\w+)\(", (ROOT / path).read_text(encoding="utf-8")))
+
+
+def test_every_difference_is_shown_by_a_test():
+    shown = set()
+    for kind in KINDS_OF_DIFFERENCE:
+        for row in table(kind):
+            assert len(row) == 6 and all(row), row
+            for reference in code(row[5]):
+                path, name = reference.replace("D::", "tests/test_differences.py::").split("::")
+                assert name in functions(path), reference
+                shown.add(name)
+    assert functions("tests/test_differences.py") == shown
