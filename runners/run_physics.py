@@ -60,7 +60,8 @@ def main(argv: list[str]) -> None:
     test_data = load_data(task, "test")
     if not FLAGS.test_mode:
         data = load_data(task, "train")
-        check_batch_size(data["train"].X, FLAGS.batch_size)
+        if not staged:  # the stages have batch sizes of their own
+            check_batch_size(data["train"].X, FLAGS.batch_size)
         if not FLAGS.use_ckpt:
             moved = save_dir.start_over(FLAGS.save_dir, FLAGS.overwrite)
             if moved:
