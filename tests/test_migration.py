@@ -7,11 +7,13 @@ import importlib
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import migration_lessons as course
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 TEXT = course.read_document()
 LESSONS = {lesson.name: lesson for lesson in course.lessons(TEXT)}
@@ -232,18 +234,32 @@ def test_every_name_of_the_original_is_mapped():
             look_up(name)
 
 
+def command_flags() -> dict[str, tuple[str, flags.Flag]]:
+    """The flags of run_physics.py by name, each with the module that defines it."""
+    command = importlib.import_module("runners.run_physics")
+    parts = {command, *(value for value in vars(command).values() if isinstance(value, ModuleType))}
+    defined = flags.FLAGS.flags_by_module_dict()
+    modules = {part.__name__ for part in parts if part.__name__.startswith("runners.")}
+    return {flag.name: (module, flag) for module in modules & set(defined) for flag in defined[module]}
+
+
 def test_every_flag_of_the_original_is_mapped():
     rows = {code(row[0])[0][2:]: row[1:] for row in table("Flags")}
     assert set(rows) == set(FLAGS.split()) and len(rows) == 24
-    importlib.import_module("runners.run_physics")
-    from absl import flags
-
-    for name, (kind, default, module) in rows.items():
-        flag = flags.FLAGS[name]
+    defined = command_flags()
+    for name, (kind, default, where) in rows.items():
+        module, flag = defined[name]
         assert flag.flag_type() == {"boolean": "bool", "integer": "int"}.get(kind, kind)
         assert flag.default == json.loads(default)
-        defined = {found.name for found in flags.FLAGS.flags_by_module_dict()[code(module)[0]]}
-        assert name in defined
+        assert module == code(where)[0]
+
+
+def test_every_flag_of_this_port_is_listed():
+    rows = {name[2:]: row[1] for row in table("Added: flags of this port") for name in code(row[0])}
+    defined = command_flags()
+    assert set(rows) == set(defined) - set(FLAGS.split())
+    for name, default in rows.items():
+        assert defined[name][1].default == json.loads(default)
 
 
 def spread(cell: str) -> list[str]:
