@@ -11,34 +11,49 @@ SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # Wang et al. 2004
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 
 
+class Match(NamedTuple):
+    """Which of the network's objects is which of the true ones, and where it draws it.
+
+    The network numbers the objects as it likes, and where in its template a ball lies it chooses, too: one
+    constant offset for each object says nothing about the dynamics.
+    """
+
+    order: tuple[int, ...]  # object j of the truth is object order[j] of the network
+    offset: np.ndarray  # [N, 2], network − truth, pixels
+
+
 class PositionError(NamedTuple):
-    """Predicted against true positions, in pixels."""
+    """Positions of the network against true ones, in pixels."""
 
     rms: float  # root of the mean squared distance, over sequences, steps and objects
     per_step: np.ndarray  # [T], the same at each step
-    order: tuple[int, ...]  # object j of the truth is object order[j] of the network
-    offset: np.ndarray  # [N, 2], each object's constant offset (network − truth), taken off
 
 
-def position_error(predicted: np.ndarray, true: np.ndarray) -> PositionError:
-    """Distance between `predicted` and `true` positions [S, T, N, 2] after the best object order and offset.
+def match_objects(positions: np.ndarray, true: np.ndarray) -> Match:
+    """The order and the constant offsets that bring `positions` closest to `true`, both [S, T, N, 2] pixels.
 
-    The network numbers the objects as it likes, and where in its template a ball lies it chooses, too: one
-    constant offset for each object says nothing about the dynamics. Raises `ValueError` for unequal shapes.
+    Raises `ValueError` for unequal shapes.
     """
-    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    if predicted.shape != true.shape:
-        raise ValueError(f"predicted positions {predicted.shape} and true ones {true.shape} differ in shape")
+    positions, true = np.asarray(positions, np.float64), np.asarray(true, np.float64)
+    if positions.shape != true.shape:
+        raise ValueError(f"positions {positions.shape} and true ones {true.shape} differ in shape")
     n_objs = true.shape[2]
     best = None
     for order in itertools.permutations(range(n_objs)):
-        difference = predicted[:, :, list(order)] - true
+        difference = positions[:, :, list(order)] - true
         offset = difference.mean(axis=(0, 1))
-        squared = np.square(difference - offset).sum(axis=-1)
-        if best is None or squared.mean() < best[0]:
-            best = (squared.mean(), squared, order, offset)
-    mean, squared, order, offset = best
-    return PositionError(float(np.sqrt(mean)), np.sqrt(squared.mean(axis=(0, 2))), order, offset)
+        squared = np.square(difference - offset).sum(axis=-1).mean()
+        if best is None or squared < best[0]:
+            best = (squared, Match(order, offset))
+    return best[1]
+
+
+def position_error(positions: np.ndarray, true: np.ndarray, match: Match | None = None) -> PositionError:
+    """Distances between `positions` and `true` ones [S, T, N, 2] under `match` (by default their own best)."""
+    match = match or match_objects(positions, true)
+    difference = np.asarray(positions, np.float64)[:, :, list(match.order)] - match.offset - true
+    squared = np.square(difference).sum(axis=-1)
+    return PositionError(float(np.sqrt(squared.mean())), np.sqrt(squared.mean(axis=(0, 2))))
 
 
 def length_scale(predicted: np.ndarray, true: np.ndarray) -> float:

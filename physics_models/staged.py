@@ -120,8 +120,11 @@ class StagedTraining:
     def progress(self) -> dict[str, int]:
         """Where the run stands: seeds, stage and step in it; kept in the checkpoint."""
         return {
-            "first_seed": self.first_seed, "seed": self.seed, "stage": self.stage, "stage_step": self.step
-        }  # fmt: skip
+            "first_seed": self.first_seed,
+            "stage_seed": self.seed,
+            "stage": self.stage,
+            "stage_step": self.step,
+        }
 
     def resume(self, stored: checkpoints.Stored) -> None:
         """Go on where the run stood that wrote `stored`.
@@ -130,7 +133,7 @@ class StagedTraining:
         """
         if "stage" not in stored.progress:
             raise ExperimentError(f"{stored.path}: not of a staged run; resume it with --schedule=joint")
-        self.first_seed, self.seed = stored.progress["first_seed"], stored.progress["seed"]
+        self.first_seed, self.seed = stored.progress["first_seed"], stored.progress["stage_seed"]
         self.stage, self.step = stored.progress["stage"], stored.progress["stage_step"]
         self.net = self.build(self.seed)
         checkpoints.restore(self.net, stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physics_models.evaluation import calibrate, frame_errors, length_scale, position_error, ssim
+from physics_models.evaluation import calibrate, frame_errors, length_scale, match_objects, position_error, ssim
 
 random = np.random.RandomState(0)
 
@@ -13,10 +13,14 @@ random = np.random.RandomState(0)
 def test_position_error_is_blind_to_order_and_offset_only():
     true = random.rand(4, 6, 3, 2) * 30
     offset = random.rand(3, 2)
-    found = position_error((true + offset)[:, :, [2, 0, 1]], true)
-    assert found.rms < 1e-12
-    assert found.order == (1, 2, 0)  # object 0 of the truth is object 1 of the network
-    np.testing.assert_allclose(found.offset, offset)
+    network = (true + offset)[:, :, [2, 0, 1]]
+    match = match_objects(network, true)
+    assert position_error(network, true).rms < 1e-12
+    assert match.order == (1, 2, 0)  # object 0 of the truth is object 1 of the network
+    np.testing.assert_allclose(match.offset, offset)
+    network[..., 0] += 3.0
+    assert position_error(network, true).rms < 1e-12
+    assert position_error(network, true, match).rms == pytest.approx(3.0)
 
 
 def test_position_error_in_pixels():

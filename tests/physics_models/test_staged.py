@@ -1,0 +1,246 @@
+"""The stages, the guide to the objects, the fitted initial state and the unstretched grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_gen.iterators import DataIterator
+from nn.cells import CELLS
+from nn.initial_state import fitted_state
+from nn.stn import axis_weights
+from physics_models import checkpoints, staged
+from physics_models.discovery import Guide, guide_loss, median_background, objects_in_use
+from physics_models.errors import ExperimentError
+from physics_models.physics_net import PhysicsNet
+from physics_models.staged import Stage, StagedSettings, StagedTraining
+from physics_models.tasks import TASKS
+
+TASK = TASKS["spring_color"]
+QUICK = StagedSettings(
+    autoencoder=Stage(4, 4, 1e-3),
+    positions=Stage(4, 4, 1e-3),
+    joint=Stage(2, 2, 1e-3),
+    recons_weight=3.0,
+    found_below=1e9,
+    in_use=-1e9,
+    tries=2,
+)
+
+
+def disc(x: float, y: float, size: int = 32) -> np.ndarray:
+    """A blurred disc of radius 2 at (x, y), pixel i lying at i + 0.5: [size, size]."""
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    return np.clip(2.5 - np.hypot(columns - x, rows - y), 0, 1)
+
+
+def two_balls(n: int = 8, frames: int = 12, seed: int = 0) -> np.ndarray:
+    """Films uint8 [n, T, 32, 32, 3] of a blue and a green ball that drift apart."""
+    random = np.random.RandomState(seed)
+    films = np.zeros([n, frames, 32, 32, 3])
+    for film in films:
+        x, y = random.uniform(8, 18, 2)
+        for t, frame in enumerate(film):
+            frame[..., 2] = disc(x - 0.4 * t, y)
+            frame[..., 1] = disc(x + 8, y + 0.4 * t)
+    return (films * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return {split: DataIterator(two_balls(seed=i), 0) for i, split in enumerate(("train", "valid", "test"))}
+
+
+def build(seed: int, **settings) -> PhysicsNet:
+    tf.keras.utils.set_random_seed(seed)
+    net = PhysicsNet(TASK, **settings)
+    net.build_optimizer(1e-3)
+    return net
+
+
+def weights(net: PhysicsNet) -> dict[str, np.ndarray]:
+    return {name: variable.numpy() for name, variable in net.variables_by_name().items()}
+
+
+def training(data, folder, settings=QUICK, **more) -> StagedTraining:
+    return StagedTraining(build, data, str(folder), settings, print_interval=2, save_every=2, **more)
+
+
+@pytest.fixture
+def no_evaluation(monkeypatch):
+    monkeypatch.setattr(PhysicsNet, "eval", lambda *_, **__: {})
+
+
+def test_each_stage_moves_its_own_variables(data, tmp_path, no_evaluation):
+    run = training(data, tmp_path)
+    before = weights(run.net)
+    run.stages = ("autoencoder",)
+    run.run()
+    after_a = weights(run.net)
+    run.stages = ("autoencoder", "positions")
+    run.run()
+    after_b = weights(run.net)
+    moved_a = {name for name in before if not np.array_equal(before[name], after_a[name])}
+    moved_b = {name for name in before if not np.array_equal(after_a[name], after_b[name])}
+    assert moved_a and all("/encoder/" in name or "/decoder/" in name for name in moved_a)
+    assert moved_b and all("/init_vel/" in name or "/spring_ode_cell/" in name for name in moved_b)
+    run.stages = staged.STAGES
+    after_c = weights(run.run())
+    assert {name for name in before if not np.array_equal(after_b[name], after_c[name])} > moved_b
+
+
+def test_a_killed_run_goes_on_in_its_stage_as_if_nothing_had_happened(data, tmp_path, no_evaluation, monkeypatch):
+    monkeypatch.setitem(staged.SCHEDULES, "staged", staged.STAGES[:2])  # the third goes the same way
+    killed_at = (1, 2)
+    whole = weights(training(data, tmp_path / "whole", seed=5).run())
+
+    class KilledError(Exception):
+        pass
+
+    run = training(data, tmp_path / "killed", seed=5)
+    save = run._save
+
+    def save_and_die():
+        save()
+        if (run.stage, run.step) == killed_at:
+            raise KilledError
+
+    run._save = save_and_die
+    with pytest.raises(KilledError):
+        run.run()
+    stored = checkpoints.read(tmp_path / "killed")
+    assert (stored.progress["stage"], stored.progress["stage_step"], stored.progress["stage_seed"]) == (*killed_at, 5)
+    again = training(data, tmp_path / "killed", seed=99)
+    again.resume(stored)
+    for name, value in weights(again.run()).items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+
+
+def test_a_checkpoint_of_a_joint_run_is_no_staged_run_to_resume(data, tmp_path):
+    checkpoints.save(build(0), tmp_path)
+    with pytest.raises(ExperimentError, match="not of a staged run"):
+        training(data, tmp_path).resume(checkpoints.read(tmp_path))
+
+
+def test_unfound_objects_start_again_with_the_next_seed(data, tmp_path, no_evaluation, caplog):
+    hopeless = dataclasses.replace(QUICK, found_below=1e-9, autoencoder=Stage(1, 4, 1e-3))
+    with caplog.at_level(logging.INFO, "tf"), pytest.raises(ExperimentError, match="seeds 3 to 4"):
+        training(data, tmp_path, hopeless, seed=3).run()
+    assert "the objects are not found; it starts again with seed 4" in caplog.text
+
+
+def test_nan_stops_the_run_and_leaves_the_checkpoint_before(data, tmp_path, no_evaluation):
+    run = training(data, tmp_path)
+    run.net.decoder.logsigma.assign(np.nan)
+    with pytest.raises(ExperimentError, match="loss is nan at step 0"):
+        run.run()
+
+
+def test_found_objects_are_in_use_and_a_copied_one_is_not():
+    net = build(0)
+    blob = np.full([2, 16, 16, 1], -20.0, np.float32)
+    blob[:, 7:9, 7:9] = 20.0  # a template pixel is two frame pixels wide at sigma 1
+    colours = np.full([2, 16, 16, 3], -20.0, np.float32)
+    colours[0, ..., 2] = colours[1, ..., 1] = 20.0
+    net.decoder.template.value = lambda: tf.constant(blob)
+    net.decoder.content.value = lambda: tf.constant(colours)
+    net.decoder.background.value = lambda: tf.fill([1, 32, 32, 3], -20.0)
+    places = tf.constant([[8.0, 8.0, 20.0, 24.0], [22.0, 6.0, 9.0, 9.0]])
+    frames = net.decoder(places)
+    net.encoder = lambda _: type("Encoding", (), {"positions": places})
+    loss, gains = objects_in_use(net, frames)
+    assert loss < 1e-6
+    np.testing.assert_allclose(gains, [1.0, 1.0], atol=0.01)
+    net.encoder = lambda _: type("Encoding", (), {"positions": tf.tile(places[:, :2], [1, 2])})
+    loss, gains = objects_in_use(net, frames)
+    assert loss > 10 and gains.min() < 0.4
+
+
+def test_guide_is_zero_for_a_perfect_division_and_punishes_each_fault():
+    films = two_balls(1, 3)
+    frames = films[0] / 255.0
+    masks = np.zeros([3, 32, 32, 3], np.float32)
+    masks[..., 2] = 1.0
+    for j, channel in enumerate((2, 1)):
+        masks[..., j] = frames[..., channel] > 0
+        masks[..., 2] -= masks[..., j]
+    weight = np.square(frames)
+    centres = [[[(weight[t, ..., c].sum(axis) * (np.arange(32) + 0.5)).sum() / weight[t, ..., c].sum()
+                 for axis in (0, 1)] for c in (2, 1)] for t in range(3)]  # fmt: skip
+    positions = np.float32(np.reshape(centres, [3, 4]))
+    background = median_background(np.zeros([4, 32, 32, 3], np.uint8))
+    frames = tf.constant(frames, tf.float32)
+
+    def loss(m, p, **terms):
+        return float(guide_loss(frames, tf.constant(m), tf.constant(p), tf.constant(background), Guide(**terms)))
+
+    dead = np.stack([masks[..., 0] + masks[..., 1], 0 * masks[..., 0], masks[..., 2]], axis=-1)
+    soft = np.full_like(masks, 1 / 3)
+    assert loss(masks, positions, share=1.0, sharp=1.0, locate=1.0) < 0.05
+    assert loss(dead, positions, share=1.0) == pytest.approx(1.0, abs=0.05)
+    assert loss(soft, positions, sharp=1.0) == pytest.approx(np.log(3), abs=0.01)
+    assert loss(masks, positions + 2.0, locate=1.0) == pytest.approx(16.0, rel=0.05)  # 2 objects · 2 axes · 2²
+    assert loss(dead, positions, compact=1.0) > loss(masks, positions, compact=1.0) + 1.0
+    assert loss(dead, positions, look=1.0) > loss(masks, positions, look=1.0) + 0.1
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("spring_color", [1.3, 1.7]), ("3bp_color", [4.0])])
+def test_fitted_state_recovers_the_state_that_made_the_trajectory(name, parameters):
+    task = TASKS[name]
+    cell = CELLS[task.cell_type](task.n_objs, task.img_size)
+    for variable, value in zip(cell.trainable_variables, parameters):
+        variable.assign(value)
+    random = np.random.RandomState(0)
+    positions = tf.constant(random.uniform(5, 27, [16, 2 * task.n_objs]), tf.float32)
+    velocities = tf.constant(random.uniform(-2, 2, [16, 2 * task.n_objs]), tf.float32)
+    sequence = [positions]
+    for _ in range(3):
+        positions, velocities = cell((positions, velocities))
+        sequence.append(positions)
+    found_positions, found_velocities = fitted_state(cell, tf.stack(sequence, axis=1))
+    near = np.median(np.abs(found_velocities - velocities)), np.median(np.abs(found_positions - positions))
+    assert near[0] < 0.02 and near[1] < 0.02
+
+
+def test_fitted_state_carries_gradients_to_positions_and_parameters():
+    cell = CELLS["spring_ode_cell"](2, 32)
+    cell.log_k.assign(1.0)
+    cell.log_l.assign(1.5)
+    positions = tf.constant([[[10.0, 10.0, 20.0, 22.0], [10.5, 10.2, 20.0, 21.0], [11.0, 10.9, 19.0, 20.0]]])
+
+    def velocity_sum(log_k: float, shift: float) -> float:
+        cell.log_k.assign(log_k)
+        return float(tf.reduce_sum(fitted_state(cell, positions + shift * positions, 12)[1] * [[1.0, 2.0, 3.0, 4.0]]))
+
+    numeric = (velocity_sum(1.02, 0.0) - velocity_sum(0.98, 0.0)) / 0.04
+    cell.log_k.assign(1.0)
+    log_k = cell.trainable_variables[0]
+    with tf.GradientTape() as tape:
+        tape.watch(positions)
+        loss = tf.reduce_sum(fitted_state(cell, positions, 12)[1] * [[1.0, 2.0, 3.0, 4.0]])
+    by_log_k, by_positions = tape.gradient(loss, [log_k, positions])
+    assert float(by_log_k) == pytest.approx(numeric, rel=0.1)
+    assert np.abs(by_positions).max() > 0.1
+
+
+def test_unknown_or_impossible_initial_states_are_reported():
+    with pytest.raises(ExperimentError, match="vel_encoder=guess"):
+        PhysicsNet(TASK, vel_encoder="guess")
+    with pytest.raises(ExperimentError, match="needs a physics cell"):
+        PhysicsNet(dataclasses.replace(TASK, cell_type="lstm"), vel_encoder="gauss_newton")
+
+
+@pytest.mark.parametrize(("calibrated", "scale"), [(False, 31 / 32), (True, 1.0)])
+def test_the_grids_stretch_and_its_cure(calibrated, scale):
+    """How far the template's middle moves in the frame when its position moves by 10 pixels."""
+    weights_of = axis_weights(tf.constant([11.0, 21.0]), tf.constant(2.0), 16, 32, calibrated).numpy()
+    sampled = weights_of @ np.arange(16)  # [2, 32]: which template pixel a frame's pixel shows
+    inside = weights_of.sum(axis=-1) > 0.5
+    middles = [np.interp((16 - 1.01) / 2, row[i], np.arange(32)[i]) for row, i in zip(sampled, inside)]
+    assert middles[1] - middles[0] == pytest.approx(10 * scale, abs=1e-4)
+    if calibrated:
+        assert middles == pytest.approx([10.5, 20.5], abs=1e-4)  # pixel i lies at i + 0.5
