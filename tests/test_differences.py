@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -160,7 +161,7 @@ def test_datapoints_limits_the_training_sequences(tmp_path):
 
 def test_the_weights_are_saved_at_the_end(trained):
     stored = checkpoints.read(trained.folder)
-    assert stored.progress == {"epoch": 4, "iteration": 8}
+    assert (stored.progress["epoch"], stored.progress["iteration"]) == (4, 8)
     np.testing.assert_array_equal(stored.arrays["net/decoder/logsigma"], trained.net.decoder.logsigma)
 
 
@@ -216,12 +217,12 @@ def test_missing_data_are_generated(command, generated):
     assert len(generated) == 2
 
 
-def test_an_earlier_experiment_is_moved_aside(tmp_path):
+def test_an_earlier_experiment_is_moved_aside(trained, tmp_path):
     old = tmp_path / "run"
-    old.mkdir()
-    (old / "log.txt").write_text("old")
+    shutil.copytree(trained.folder, old)
     moved = save_dir.start_over(old)
-    assert (moved / "log.txt").read_text() == "old" and not any(old.iterdir())
+    assert (moved / "log.txt").read_text(encoding="utf-8") == trained.log
+    assert not (old / "log.txt").exists()
 
 
 # Same numbers, less work

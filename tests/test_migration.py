@@ -107,7 +107,7 @@ def test_naive_is_off_by_what_the_text_says(name):
     stated = course.stated_distance(LESSONS[name], KERAS)
     assert course.same_to_two_digits(measured, stated), f"measured {measured:.6g}, stated {stated}"
     if KERAS == 3:  # some naive versions still worked with Keras 2
-        assert measured > 100 * ACCURACY * course.scale(answer(name, "tf1"))
+        assert measured > 0.03 * course.scale(answer(name, "tf1"))  # section 16 says so
 
 
 @each_lesson
