@@ -6,14 +6,14 @@ import functools
 import importlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import migration_lessons as course
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 TEXT = course.read_document()
 LESSONS = {lesson.name: lesson for lesson in course.lessons(TEXT)}
@@ -234,32 +234,31 @@ def test_every_name_of_the_original_is_mapped():
             look_up(name)
 
 
-def command_flags() -> dict[str, tuple[str, flags.Flag]]:
-    """The flags of run_physics.py by name, each with the module that defines it."""
-    command = importlib.import_module("runners.run_physics")
-    parts = {command, *(value for value in vars(command).values() if isinstance(value, ModuleType))}
-    defined = flags.FLAGS.flags_by_module_dict()
-    modules = {part.__name__ for part in parts if part.__name__.startswith("runners.")}
-    return {flag.name: (module, flag) for module in modules & set(defined) for flag in defined[module]}
+@functools.cache
+def command_flags() -> dict[str, dict]:
+    """The type and default of each flag of run_physics.py by name: those that its own process defines."""
+    script = (
+        "import json, runners.run_physics; from absl import flags; "
+        "print(json.dumps({flag.name: {'type': flag.flag_type(), 'default': flag.default} "
+        "for module, found in flags.FLAGS.flags_by_module_dict().items() if module.startswith('runners.') "
+        "for flag in found}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def test_every_flag_of_the_original_is_mapped():
     rows = {code(row[0])[0][2:]: row[1:] for row in table("Flags")}
     assert set(rows) == set(FLAGS.split()) and len(rows) == 24
-    defined = command_flags()
-    for name, (kind, default, where) in rows.items():
-        module, flag = defined[name]
-        assert flag.flag_type() == {"boolean": "bool", "integer": "int"}.get(kind, kind)
-        assert flag.default == json.loads(default)
-        assert module == code(where)[0]
+    kinds = {"boolean": "bool", "integer": "int"}
+    stated = {name: (kinds.get(kind, kind), json.loads(default)) for name, (kind, default) in rows.items()}
+    assert stated == {name: tuple(command_flags()[name].values()) for name in rows}
 
 
 def test_every_flag_of_this_port_is_listed():
     rows = {name[2:]: row[1] for row in table("Added: flags of this port") for name in code(row[0])}
-    defined = command_flags()
-    assert set(rows) == set(defined) - set(FLAGS.split())
-    for name, default in rows.items():
-        assert defined[name][1].default == json.loads(default)
+    own = {name: flag["default"] for name, flag in command_flags().items() if name not in FLAGS.split()}
+    assert {name: json.loads(default) for name, default in rows.items()} == own
 
 
 def spread(cell: str) -> list[str]:
