@@ -1,8 +1,8 @@
 """Initial states, drawn from NumPy's global stream in the original's order.
 
 Each function draws `attempts` attempts, one after the other, and returns a `Start` with positions and
-velocities [N, 2, attempts]. Angles go through `math.cos` and `math.sin`: NumPy's own differ between versions
-in the last bit.
+velocities [N, 2, attempts]. Angles go through `math.cos` and `math.sin`: a vectorised function of NumPy's may differ
+between its versions and CPUs in the last bit (its exp does).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class DigitPainter:
         changed = np.zeros(approx.shape, dtype=bool)
         for rows, cols, change in self._changes(corners):
             cells = cells_reached(rows, len(self.rows.low)), cells_reached(cols, len(self.cols.low))
-            part = self.down[cells[0], rows] @ change @ self.across[cells[1], cols].T
+            part = product_in_halves(self.down[cells[0], rows], change) @ self.across[cells[1], cols].T
             approx[(slice(None), *cells)] += 255 * part
             changed[(slice(None), *cells)] |= part != 0
         frame = np.where(changed, approx.astype(np.uint8), self.backdrop_frame)
@@ -159,6 +159,15 @@ def shrinking_matrix(positions: Samples, size: int) -> np.ndarray:
     eye = np.eye(size)[mirrored(-reach, size + 2 * reach, size)]
     low, high = smooth(eye, 0, SCALE, positions.low), smooth(eye, 0, SCALE, positions.high)
     return (1 - positions.frac[:, None]) * low + positions.frac[:, None] * high
+
+
+def product_in_halves(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, in two products small enough for OpenBLAS to stay in one thread.
+
+    Its threads wait for each other busily: on a machine with other work they take hundreds of times longer.
+    """
+    middle = len(left) // 2
+    return np.concatenate([left[:middle] @ right, left[middle:] @ right], axis=-2)
 
 
 def cells_reached(span: slice, side: int) -> slice:

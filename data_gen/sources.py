@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
+import sys
+from collections.abc import Iterator
 from typing import Union
 
 import numpy as np
@@ -92,15 +95,32 @@ def _keras_dataset(name: str) -> np.ndarray:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras itself would wait for minutes
     try:
-        import tensorflow as tf
+        with _no_chatter():
+            import tensorflow as tf
 
-        (images, _), _ = getattr(tf.keras.datasets, name).load_data()
+            dataset = getattr(tf.keras.datasets, name)
+        with contextlib.redirect_stdout(sys.stderr):  # Keras shows its download there
+            (images, _), _ = dataset.load_data()
     except Exception as error:  # Keras raises bare Exceptions for failed downloads
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{name} is not on this machine and could not be fetched ({reason}): {BOTH_WAYS}") from error
     finally:
         socket.setdefaulttimeout(patience)
     return images
+
+
+@contextlib.contextmanager
+def _no_chatter() -> Iterator[None]:
+    """Keep what TensorFlow's C++ code writes to stderr while it is imported off the console."""
+    sys.stderr.flush()
+    console = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(console, 2)
+        os.close(console)
 
 
 def _from_picture(path: str) -> np.ndarray:

@@ -1,0 +1,176 @@
+"""`make_dataset` and the table of recipes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from data_gen.errors import DataError
+from data_gen.files import save_dataset
+from data_gen.recipes import RECIPES, make_dataset, settings_of
+
+SIZES = (6, 2, 3)
+BALLS = [task for task in RECIPES if task != "mnist_spring_color"]
+
+
+def test_tasks_lengths_and_file_names_are_the_originals():
+    assert {task: (r.train_len, r.test_len, r.img_size) for task, r in RECIPES.items()} == {
+        "bouncing_balls": (12, 30, 32),
+        "spring_color": (12, 30, 32),
+        "spring_color_half": (12, 30, 32),
+        "3bp_color": (20, 40, 36),
+        "mnist_spring_color": (12, 30, 64),
+    }
+    assert [r.train_file for r in RECIPES.values()] == [
+        "bouncing/color_bounce_vx8_vy8_sl12_r2.npz",
+        "spring_color/color_spring_vx8_vy8_sl12_r2_k4_e6.npz",
+        "spring_color_half/color_spring_vx4_vy4_sl12_r2_k4_e6_halfpane.npz",
+        "3bp_color/color_3bp_vx2_vy2_sl20_r2_g60_m1_dt05.npz",
+        "mnist_spring_color/color_mnist_spring_vx8_vy8_sl12_r2_k2_e12.npz",
+    ]
+    for recipe in RECIPES.values():
+        assert recipe.test_file == recipe.train_file.replace(f"sl{recipe.train_len}", f"sl{recipe.test_len}")
+
+
+def test_file_names_state_the_settings():
+    for recipe in RECIPES.values():
+        for part in recipe.train_file[:-4].split("_"):
+            marks = {"vx": "vx0_max", "vy": "vy0_max", "k": "k", "e": "equil", "g": "g", "m": "m"}
+            for mark, name in marks.items():
+                if part[len(mark) :].isdigit() and part.startswith(mark):
+                    assert recipe.physics[name] == int(part[len(mark) :])
+
+
+def test_default_seeds_of_the_two_files_differ():
+    for recipe in RECIPES.values():
+        assert recipe.default_seed(recipe.train_len) != recipe.default_seed(recipe.test_len)
+
+
+@pytest.mark.parametrize("task", BALLS)
+def test_frames_meta_and_picture(task, tmp_path, splits):
+    path = tmp_path / "new" / "folder" / "data.npz"
+    steps = []
+    result = make_dataset(task, str(path), 12, SIZES, progress=lambda done, total: steps.append((done, total)))
+    recipe = RECIPES[task]
+    with np.load(path, allow_pickle=False) as made:
+        for split, size in zip(("train", "valid", "test"), SIZES):
+            assert made[f"{split}_x"].shape == (size, 12, recipe.img_size, recipe.img_size, 3)
+            assert made[f"{split}_x"].dtype == np.uint8
+        meta = json.loads(str(made["meta"]))
+    assert meta["task"] == task and meta["seed"] == recipe.default_seed(12) and meta["version"] == 1
+    assert meta["accepted"] == 11 == result["accepted"] and meta["attempts"] == result["attempts"] >= 11
+    assert {name: meta["physics"][name] for name in recipe.physics} == recipe.physics
+    assert meta["physics"]["seq_len"] == 12 and meta["physics"]["img_size"] == recipe.img_size
+    assert result["seconds"] > 0
+    assert steps[-1] == (22, 22) and steps == sorted(steps)
+    picture = path.with_name("data_samples.jpg")
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        assert image.size == (12 * (recipe.img_size + 1), 10 * (recipe.img_size + 1))
+
+
+@pytest.mark.parametrize("task", BALLS)
+def test_a_dataset_is_a_function_of_task_settings_and_seed(task, tmp_path, splits):
+    np.random.seed(99)
+    before = np.random.get_state()
+    paths = [str(tmp_path / f"{i}.npz") for i in range(4)]
+    make_dataset(task, paths[0], 12, SIZES, seed=5)
+    state = np.random.get_state()
+    assert state[2:] == before[2:] and (state[1] == before[1]).all()
+    np.random.rand(7)
+    make_dataset(task, paths[1], 12, SIZES, seed=5)
+    make_dataset(task, paths[2], 12, SIZES, seed=6)
+    make_dataset(task, paths[3], 12, SIZES, seed=5, dt=0.2)
+    contents = [open(path, "rb").read() for path in paths]
+    assert contents[0] == contents[1]
+    for other in (2, 3):
+        assert (splits(paths[other]) != splits(paths[0])).any()
+
+
+def test_more_sequences_start_with_the_same(tmp_path, splits):
+    make_dataset("spring_color", str(tmp_path / "a.npz"), 12, SIZES, seed=5)
+    make_dataset("spring_color", str(tmp_path / "b.npz"), 12, (600, 2, 3), seed=5)
+    np.testing.assert_array_equal(splits(tmp_path / "a.npz"), splits(tmp_path / "b.npz")[:11])
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    path = tmp_path / "data.npz"
+    path.write_bytes(b"mine")
+    with pytest.raises(DataError, match="exists"):
+        make_dataset("spring_color", str(path), 12, SIZES)
+    assert path.read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
+    make_dataset("spring_color", str(path), 12, SIZES, overwrite=True)
+    assert path.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "reason"),
+    [
+        ("spring", {}, "unknown task 'spring'; the tasks are bouncing_balls, spring_color"),
+        ("spring_color", {"g": 3}, "spring_color has no setting g; it has img_size, radius"),
+        ("spring_color", {"train_set_size": 3}, "no setting train_set_size"),
+        ("spring_color", {"split_sizes": (3, 3)}, "three numbers"),
+        ("spring_color", {"split_sizes": (3, 0, 3)}, "valid set's size is 0"),
+        ("spring_color", {"seed": -1}, "seed -1"),
+        ("spring_color", {"seed": 2**32}, "seed 4294967296"),
+        ("spring_color", {"seed": 1.5}, "seed 1.5"),
+        ("spring_color", {"img_size": -32}, "out of range"),
+        ("bouncing_balls", {"radius": -1}, "radius is -1"),
+        ("3bp_color", {"dt": -0.5}, "dt is -0.5"),
+        ("spring_color_half", {"half_frames": 0}, "half_frames is 0"),
+        ("mnist_spring_color", {"digits": "/no/such/file.npz"}, "cannot read /no/such/file.npz: No such file"),
+    ],
+)
+def test_mistakes_are_explained(task, changed, reason, tmp_path):
+    arguments = {"split_sizes": SIZES, **changed}
+    with pytest.raises(DataError, match=reason):
+        make_dataset(task, str(tmp_path / "data.npz"), 12, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_names_all_of_a_recipe():
+    for task, recipe in RECIPES.items():
+        assert {"img_size", *recipe.physics} <= set(settings_of(task))
+
+
+def test_unwritable_places_are_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        make_dataset("spring_color", str(tmp_path / "file" / "data.npz"), 12, SIZES)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(DataError, match="it is a folder"):
+        make_dataset("spring_color", str(tmp_path / "folder.npz"), 12, SIZES, overwrite=True)
+
+
+def test_save_dataset_is_atomic(tmp_path):
+    path = tmp_path / "data.npz"
+    assert save_dataset(str(tmp_path / "data"), {"a": np.arange(3), "meta": {"b": 1}}) == str(path)
+    content = path.read_bytes()
+
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError):
+        save_dataset(str(path), {"a": np.zeros(10**6), "b": Broken()}, overwrite=True)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    with np.load(path, allow_pickle=False) as archive:
+        assert json.loads(str(archive["meta"])) == {"b": 1}
+
+
+def test_a_killed_run_leaves_no_half_file(tmp_path):
+    command = [sys.executable, "-m", "data_gen", "--task=bouncing_balls", f"--out={tmp_path / 'data.npz'}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)  # until the file is being written
+    process.kill()
+    process.wait()
+    assert process.returncode != 0, "it was over before it was killed"
+    assert not (tmp_path / "data.npz").exists()
+    assert os.listdir(tmp_path) != []  # the unfinished part, under another name

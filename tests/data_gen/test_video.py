@@ -1,0 +1,133 @@
+"""Own recordings: .npz, folders of PNG frames, GIF and MP4."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_gen.errors import DataError
+from data_gen.video import load_video
+
+
+@pytest.fixture
+def film():
+    """A white square moving to the right over black, uint8 [20, 24, 24, 3]."""
+    frames = np.zeros((20, 24, 24, 3), np.uint8)
+    for t in range(20):
+        frames[t, 8:16, t : t + 4] = 255
+    return frames
+
+
+def write_frames(folder, frames, pattern="frame{}.png"):
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / pattern.format(t))
+
+
+def test_a_long_recording_is_cut(tmp_path, film):
+    write_frames(tmp_path / "film", film)  # frame10.png sorts after frame9.png
+    np.testing.assert_array_equal(load_video(tmp_path / "film"), film[None])
+    np.testing.assert_array_equal(load_video(str(tmp_path / "film"), seq_len=6), film[:18].reshape(3, 6, 24, 24, 3))
+
+
+def test_a_folder_for_each_sequence(tmp_path, film):
+    for i, start in enumerate((0, 5, 10)):
+        write_frames(tmp_path / "films" / f"sequence{i}", film[start : start + 8])
+    loaded = load_video(tmp_path / "films")
+    np.testing.assert_array_equal(loaded, np.stack([film[:8], film[5:13], film[10:18]]))
+    assert load_video(tmp_path / "films", seq_len=4).shape == (6, 4, 24, 24, 3)
+
+
+def test_npz_files(tmp_path, film):
+    np.savez(tmp_path / "a.npz", film)
+    np.savez(tmp_path / "b.npz", frames=film.reshape(4, 5, 24, 24, 3), other=np.zeros(3))
+    np.savez(tmp_path / "c.npz", train_x=film[None, :8], valid_x=film[None, 8:16], test_x=film[None, 4:12])
+    np.testing.assert_array_equal(load_video(tmp_path / "a.npz"), film[None])
+    np.testing.assert_array_equal(load_video(tmp_path / "b.npz"), film.reshape(4, 5, 24, 24, 3))
+    np.testing.assert_array_equal(load_video(tmp_path / "c.npz"), np.stack([film[:8], film[8:16], film[4:12]]))
+    pairs = [part for sequence in film.reshape(4, 5, 24, 24, 3) for part in (sequence[:2], sequence[2:4])]
+    np.testing.assert_array_equal(load_video(tmp_path / "b.npz", seq_len=2), np.stack(pairs))
+
+
+def test_gif(tmp_path, film):
+    images = [Image.fromarray(frame) for frame in film]
+    images[0].save(tmp_path / "film.gif", save_all=True, append_images=images[1:], duration=50)
+    np.testing.assert_array_equal(load_video(tmp_path / "film.gif"), film[None])
+    assert load_video(tmp_path / "film.gif", size=12, seq_len=10).shape == (2, 10, 12, 12, 3)
+
+
+def test_mp4(tmp_path):
+    """Written by a lossy encoder, so compared roughly; on the way of frames in order and colours in place."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra [video] is not installed")
+    frames = np.zeros((12, 64, 64, 3), np.uint8)
+    for t in range(12):
+        frames[t, 16:48, 4 * t : 4 * t + 16, t % 2] = 255
+    writer = imageio_ffmpeg.write_frames(str(tmp_path / "film.mp4"), (64, 64), pix_fmt_in="rgb24", quality=10)
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+    loaded = load_video(tmp_path / "film.mp4", seq_len=4)
+    assert loaded.shape == (3, 4, 64, 64, 3) and loaded.dtype == np.uint8
+    assert np.abs(loaded.reshape(frames.shape).astype(int) - frames).mean() < 8
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot read .*bad.mp4 as an MP4"):
+        load_video(tmp_path / "bad.mp4")
+
+
+def test_mp4_without_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "film.mp4").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(DataError, match=r"needs imageio-ffmpeg: pip install imageio-ffmpeg"):
+        load_video(tmp_path / "film.mp4")
+
+
+def test_resizing_takes_the_central_square(tmp_path):
+    frames = np.zeros((3, 20, 40, 3), np.uint8)
+    frames[:, :, 10:30] = 100
+    np.savez(tmp_path / "wide.npz", frames)
+    np.testing.assert_array_equal(load_video(tmp_path / "wide.npz", size=10), np.full((1, 3, 10, 10, 3), 100))
+    np.testing.assert_array_equal(load_video(tmp_path / "wide.npz", size=32), np.full((1, 3, 32, 32, 3), 100))
+    random = np.random.RandomState(0).randint(0, 256, (2, 12, 12, 1)).astype(np.uint8)
+    np.savez(tmp_path / "grey.npz", random)
+    small = load_video(tmp_path / "grey.npz", size=6)
+    means = random.reshape(2, 6, 2, 6, 2, 1).mean(axis=(2, 4))
+    assert small.shape == (1, 2, 6, 6, 1)
+    assert np.abs(small[0] - means).max() <= 1  # Pillow rounds twice, along x and along y
+
+
+def test_mistakes_are_explained(tmp_path, film):
+    def reason(path, **arguments):
+        with pytest.raises(DataError) as error:
+            load_video(path, **arguments)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "does not exist" in reason(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    assert "holds no .png frames" in reason(tmp_path / "empty")
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "need an .npz, a .gif" in reason(tmp_path / "notes.txt")
+    (tmp_path / "bad.gif").write_bytes(b"GIF89a")
+    assert "cannot read" in reason(tmp_path / "bad.gif")
+    np.savez(tmp_path / "float.npz", film / 255.0)
+    assert "float64" in reason(tmp_path / "float.npz")
+    np.savez(tmp_path / "flat.npz", film[0])
+    assert "[24, 24, 3]" in reason(tmp_path / "flat.npz")
+    np.savez(tmp_path / "film.npz", film)
+    assert "no recording of at least 21 frames" in reason(tmp_path / "film.npz", seq_len=21)
+    assert "sequence length 0" in reason(tmp_path / "film.npz", seq_len=0)
+    assert "frame size -1" in reason(tmp_path / "film.npz", size=-1)
+    write_frames(tmp_path / "uneven" / "a", film[:3])
+    write_frames(tmp_path / "uneven" / "b", film[:4])
+    assert "different shapes" in reason(tmp_path / "uneven")
+    write_frames(tmp_path / "sizes", [film[0], film[1, :20]])
+    assert "different sizes" in reason(tmp_path / "sizes")
+    assert load_video(tmp_path / "sizes", size=16).shape == (1, 2, 16, 16, 3)
+    write_frames(tmp_path / "mixed", film[:2])
+    write_frames(tmp_path / "mixed" / "inner", film[:2])
+    assert "keep one or the other" in reason(tmp_path / "mixed")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "0.png").write_bytes(b"\x89PNG nothing")
+    assert "as a picture" in reason(tmp_path / "broken")
