@@ -2,15 +2,16 @@
 
 The original finds objects through the reconstruction alone: one after the other, and not with every seed. The
 *guide* is an opt-in help for the first steps. It uses what the model assumes anyway, that a frame is a fixed
-background with N moving objects: the pixels that differ from the background are shared out among the objects'
-encoder masks, and the location net is drawn to where its mask's share lies. The guide fades out; what remains
-is the reconstruction loss alone.
+background with N objects of fixed looks. Pixels that differ from the background are sorted into N kinds by the
+colour of that difference; each encoder mask is drawn to one kind, and the location net to where that kind lies.
+The guide fades out; what remains is the reconstruction loss alone. Objects of one and the same colour it cannot
+tell apart: it is then left out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,24 +20,65 @@ if TYPE_CHECKING:
     from physics_models.physics_net import PhysicsNet
 
 TINY = 1e-6
+# Of the largest difference from the background: above it a pixel counts as an object's, below as the background's.
+FOREGROUND, STILL = 0.2, 0.02
+CLUSTER_TRIES, CLUSTER_ROUNDS = 10, 20
+SAME_COLOUR = 0.2  # distance of two kinds' unit vectors of colour under which they are one kind
 
 
 @dataclass(frozen=True)
 class Guide:
     """Weights of the guide's terms in the autoencoder's loss."""
 
-    share: float = 0.0  # of an object's missing share of the foreground
-    sharp: float = 0.0  # of the entropy of the masks on the foreground
-    look: float = 0.0  # of the variance of colour within an object's share, over all frames
-    compact: float = 0.0  # of the spread of an object's share, per squared pixel
-    locate: float = 0.0  # of the distance of a position from its share's centre, per squared pixel
-    floor: float = 1.0  # the share below which an object is missing some, in units of 1/N
+    label: float = 5.0  # of the cross-entropy of the encoder's masks on the foreground
+    outside: float = 1.0  # of the same on the background, whose mask should have it
+    locate: float = 0.3  # of the squared distance of a position from where its kind lies, per squared pixel
 
 
-def median_background(frames: np.ndarray, most: int = 500) -> np.ndarray:
-    """The median [H, H, C] in [0, 1] of up to `most` of the uint8 `frames` [F, H, H, C]: what does not move."""
-    chosen = frames[:: max(1, len(frames) // most)]
-    return (np.median(chosen, axis=0) / 255.0).astype(np.float32)
+class Kinds(NamedTuple):
+    """What tells the objects of a film apart."""
+
+    background: np.ndarray  # [H, H, C] in [0, 1], the median frame
+    colours: np.ndarray  # [N, C], unit vectors: colour of an object minus that of the background
+
+
+def find_kinds(frames: np.ndarray, n_objs: int) -> Kinds | None:
+    """The `Kinds` in float `frames` [F, H, H, C] in [0, 1]; None if their colours do not tell `n_objs` apart.
+
+    A clustering (k-means, weighted by how strongly a pixel differs) of the directions in which pixels differ from
+    the median frame. A function of the frames alone: no random numbers enter from outside.
+    """
+    background = np.median(frames, axis=0).astype(np.float32)
+    differences = (frames - background).reshape(-1, frames.shape[-1])
+    strength = np.linalg.norm(differences, axis=-1)
+    chosen = strength > FOREGROUND * max(strength.max(), TINY)
+    differences, strength = differences[chosen], strength[chosen]
+    if len(differences) < n_objs:
+        return None
+    colours = cluster(differences / strength[:, None], np.square(strength), n_objs)
+    apart = np.linalg.norm(colours[:, None] - colours, axis=-1) + 2 * np.eye(n_objs)
+    return Kinds(background, colours.astype(np.float32)) if apart.min() > SAME_COLOUR else None
+
+
+def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """The centres [count, C] of the best of several k-means clusterings of weighted `points` [n, C]."""
+    random, best = np.random.RandomState(0), (np.inf, None)
+    for _ in range(CLUSTER_TRIES):
+        centres = points[random.choice(len(points), 1)]
+        while len(centres) < count:  # the next centre far from those before
+            far = np.square(points[:, None] - centres).sum(-1).min(1) * weights + TINY
+            centres = np.concatenate([centres, points[random.choice(len(points), 1, p=far / far.sum())]])
+        for _ in range(CLUSTER_ROUNDS):
+            distances = np.square(points[:, None] - centres).sum(-1)
+            nearest = distances.argmin(1)
+            for j in range(count):
+                mine = nearest == j
+                if mine.any():
+                    centres[j] = np.average(points[mine], axis=0, weights=weights[mine])
+        inertia = float((distances.min(1) * weights).sum())
+        if inertia < best[0]:
+            best = (inertia, centres.copy())
+    return best[1]
 
 
 def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
@@ -44,54 +86,45 @@ def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(frames, decoded), axis=[1, 2, 3]))
 
 
-def guide_loss(
-    frames: tf.Tensor, masks: tf.Tensor, positions: tf.Tensor, background: tf.Tensor, guide: Guide
-) -> tf.Tensor:
-    """The guide's loss, a scalar.
+def guide_loss(frames: tf.Tensor, masks: tf.Tensor, positions: tf.Tensor, kinds: Kinds, guide: Guide) -> tf.Tensor:
+    """The guide's loss, a scalar, for `frames` [F, H, H, C] in [0, 1].
 
-    `frames` [F, H, H, C], the encoder's `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels), and the frame's
-    fixed `background` [H, H, C].
+    `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's.
     """
-    size, n_objs = frames.shape[1], masks.shape[-1] - 1
-    foreground = tf.reduce_sum(tf.math.squared_difference(frames, background), axis=-1, keepdims=True)
-    foreground /= tf.reduce_sum(foreground, axis=[1, 2, 3], keepdims=True) + TINY  # sums to one a frame
-    object_masks, _ = tf.split(masks, [n_objs, 1], axis=-1)
-    shares = foreground * object_masks  # [F, H, H, N]
-    total = tf.reduce_sum(shares, axis=[1, 2])  # [F, N]
-    missing = tf.nn.relu(guide.floor - total * n_objs)
-    entropy = -tf.reduce_sum(foreground * masks * tf.math.log(masks + TINY), axis=[1, 2, 3])
-    looks = tf.einsum("fhwn,fhwc->nc", shares, frames) / (tf.reduce_sum(total, axis=0)[:, None] + TINY)
-    unlike = tf.reduce_sum(tf.math.squared_difference(frames[..., None, :], looks), axis=-1)  # [F, H, W, N]
-    pixel = tf.range(size, dtype=tf.float32) + 0.5  # a pixel's middle
-
-    def moment(values: tf.Tensor, axis: int) -> tf.Tensor:
-        marginal = tf.reduce_sum(shares, axis=3 - axis)  # [F, H, N], summed over the other axis
-        return tf.einsum("fpn,p->fn", marginal, values) / (total + TINY)
-
-    x, y = moment(pixel, 2), moment(pixel, 1)
-    spread = moment(tf.square(pixel), 2) - tf.square(x) + moment(tf.square(pixel), 1) - tf.square(y)
-    centre = tf.stop_gradient(tf.reshape(tf.stack([x, y], axis=-1), [-1, 2 * n_objs]))
-    distance = tf.reduce_sum(tf.math.squared_difference(positions, centre), axis=-1)
-    return (
-        guide.share * tf.reduce_mean(tf.reduce_sum(tf.square(missing), axis=-1))
-        + guide.sharp * tf.reduce_mean(entropy)
-        + guide.look * tf.reduce_mean(tf.reduce_sum(shares * unlike, axis=[1, 2, 3]))
-        + guide.compact * tf.reduce_mean(tf.reduce_sum(total * spread, axis=-1))
-        + guide.locate * tf.reduce_mean(distance)
-    )
+    size, n_objs = frames.shape[1], len(kinds.colours)
+    difference = frames - kinds.background
+    strength = tf.norm(difference + TINY, axis=-1)  # [F, H, H]
+    likeness = tf.einsum("fhwc,nc->fhwn", difference, kinds.colours)
+    kind = tf.one_hot(tf.argmax(likeness, axis=-1), n_objs)
+    largest = tf.reduce_max(strength)
+    energy = tf.square(strength) * tf.cast(strength > FOREGROUND * largest, tf.float32)
+    shares = energy[..., None] * kind  # [F, H, H, N]
+    shares /= tf.reduce_sum(shares, axis=[1, 2], keepdims=True) + TINY  # each kind weighs one, however large it is
+    logs = tf.math.log(masks + TINY)
+    object_logs, background_log = tf.split(logs, [n_objs, 1], axis=-1)
+    label = -tf.reduce_sum(shares * object_logs, axis=[1, 2, 3]) / n_objs
+    still = tf.cast(strength < STILL * largest, tf.float32)[..., None]
+    outside = -tf.reduce_sum(still * background_log, axis=[1, 2, 3]) / (tf.reduce_sum(still, axis=[1, 2, 3]) + TINY)
+    middle = tf.range(size, dtype=tf.float32) + 0.5  # of each pixel
+    centre = tf.stack([tf.einsum("fhwn,w->fn", shares, middle), tf.einsum("fhwn,h->fn", shares, middle)], axis=-1)
+    there = tf.cast(tf.reduce_sum(shares, axis=[1, 2]) > 0.5, tf.float32)  # [F, N]: a hidden object lies nowhere
+    away = tf.reduce_sum(tf.math.squared_difference(tf.reshape(positions, [-1, n_objs, 2]), centre), axis=-1)
+    locate = tf.reduce_sum(there * away, axis=-1)
+    return tf.reduce_mean(guide.label * label + guide.outside * outside + guide.locate * locate)
 
 
 def autoencoder_loss(
-    net: PhysicsNet, frames: tf.Tensor, guide: Guide, strength: tf.Tensor, background: tf.Tensor
+    net: PhysicsNet, frames: tf.Tensor, guide: Guide, strength: tf.Tensor, kinds: Kinds | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(loss, its reconstruction part) of encoding and decoding `frames` [F, H, H, C], each by itself.
 
-    `strength` (1 … 0) scales the guide.
+    `strength` (1 … 0) scales the guide; without `kinds` there is none.
     """
     encoding = net.encoder(frames)
     recons = reconstruction_error(frames, net.decoder(encoding.positions))
-    helped = guide_loss(frames, encoding.masks, encoding.positions, background, guide)
-    return recons + strength * helped, recons
+    if kinds is None:
+        return recons, recons
+    return recons + strength * guide_loss(frames, encoding.masks, encoding.positions, kinds, guide), recons
 
 
 def objects_in_use(net: PhysicsNet, frames: tf.Tensor) -> tuple[float, np.ndarray]:

@@ -22,15 +22,16 @@ import tensorflow as tf
 
 from nn.optimizers import clip_elementwise
 from physics_models import checkpoints
-from physics_models.discovery import Guide, autoencoder_loss, median_background, objects_in_use
+from physics_models.discovery import Guide, Kinds, autoencoder_loss, find_kinds, objects_in_use
 from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
 
 STAGES = ("autoencoder", "positions", "joint")
 SCHEDULES = {"autoencoder": STAGES[:1], "staged": STAGES}
 ANNEAL_AT, ANNEAL_BY = 0.7, 5.0  # of each stage's steps; the rate's divisor from there on
-FADE = (0.4, 0.6)  # of the autoencoder's steps: where the guide begins to fade, and where it is gone
+FADE = (0.5, 0.7)  # of the autoencoder's steps: where the guide begins to fade, and where it is gone
 JUDGED_FRAMES = 250  # validation frames that tell whether the objects are found
+SORTED_FRAMES = 300  # training frames that tell the objects' colours
 ENCODED_AT_ONCE = 500  # frames
 EVALUATED_AT_ONCE = 100  # sequences
 
@@ -55,7 +56,7 @@ class StagedSettings:
     joint: Stage
     recons_weight: float  # α of the joint stage
     found_below: float  # reconstruction loss under which the objects count as found
-    guide: Guide = field(default_factory=lambda: Guide(share=10.0, sharp=5.0, locate=0.3))
+    guide: Guide = field(default_factory=Guide)
     guide_strength: float = 1.0  # scales the guide; 0 leaves the reconstruction alone
     in_use: float = 0.4  # what each object must explain, in equal shares (see `objects_in_use`)
     tries: int = 5  # seeds for stage (a)
@@ -192,13 +193,13 @@ class StagedTraining:
         """Stage (a); whether the objects were found. If not, the network is made anew with the next seed."""
         settings, net = self.settings, self.net
         frames = self.data["train"].X
-        background = tf.constant(self._background(frames))
+        kinds = self._kinds(frames)
         variables = list(net.variables_by_name(trainable_only=True).values())
 
         @tf.function
         def train(batch: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
-                loss, recons = autoencoder_loss(net, batch, settings.guide, strength, background)
+                loss, recons = autoencoder_loss(net, batch, settings.guide, strength, kinds)
             net.optimizer.apply(clip_elementwise(tape.gradient(loss, variables)))
             return recons
 
@@ -235,11 +236,15 @@ class StagedTraining:
         self.net.iteration = iteration
         return False
 
-    def _background(self, frames: np.ndarray) -> np.ndarray:
-        """The median frame [H, H, C] of the training film, in the network's colours."""
-        some = frames[:: max(1, len(frames) // 100), : self.seen]
-        floats = median_background(some.reshape(-1, *some.shape[2:]))
-        return self.net.to_float(tf.constant((floats * 255).round().astype(np.uint8))).numpy()
+    def _kinds(self, frames: np.ndarray) -> Kinds | None:
+        """What tells the objects apart for the guide, None without a guide."""
+        if self.settings.guide_strength == 0:
+            return None
+        some = self._frames(frames, np.random.RandomState(0), SORTED_FRAMES).numpy()
+        kinds = find_kinds(some, self.net.task.n_objs)
+        if kinds is None:
+            logger.info("stage - autoencoder: the objects do not differ in colour; the guide is left out")
+        return kinds
 
     def _frames(self, frames: np.ndarray, draw: np.random.RandomState, count: int) -> tf.Tensor:
         """`count` random single frames [count, H, H, C] in [0, 1] of the first L + P of the sequences."""

@@ -14,7 +14,7 @@ from nn.cells import CELLS
 from nn.initial_state import fitted_state
 from nn.stn import axis_weights
 from physics_models import checkpoints, staged
-from physics_models.discovery import Guide, guide_loss, median_background, objects_in_use
+from physics_models.discovery import Guide, Kinds, find_kinds, guide_loss, objects_in_use
 from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedSettings, StagedTraining
@@ -160,32 +160,49 @@ def test_found_objects_are_in_use_and_a_copied_one_is_not():
     assert loss > 10 and gains.min() < 0.4
 
 
+def test_kinds_are_the_background_and_the_objects_colours():
+    backdrop = np.zeros([32, 32, 3])
+    backdrop[:, :16, 0] = 0.5
+    frames = np.concatenate(two_balls(8)) / 255.0
+    kinds = find_kinds(np.where(frames > 0.05, frames, backdrop), 2)
+    np.testing.assert_allclose(kinds.background, backdrop, atol=1e-6)
+    order = np.argsort(kinds.colours[:, 1])
+    assert kinds.colours[order[0], 2] > 0.8 and kinds.colours[order[1], 1] > 0.8
+
+
+def test_objects_of_one_colour_are_no_kinds():
+    frames = np.concatenate(two_balls(8)) / 255.0
+    white = np.repeat(frames.max(axis=-1, keepdims=True), 3, axis=-1)
+    assert find_kinds(white, 2) is None
+    assert find_kinds(white[..., :1], 2) is None
+    assert find_kinds(np.zeros([4, 32, 32, 3]), 2) is None
+
+
 def test_guide_is_zero_for_a_perfect_division_and_punishes_each_fault():
-    films = two_balls(1, 3)
-    frames = films[0] / 255.0
+    frames = two_balls(1, 3)[0] / 255.0
+    kinds = Kinds(np.zeros([32, 32, 3], np.float32), np.eye(3, dtype=np.float32)[[2, 1]])
     masks = np.zeros([3, 32, 32, 3], np.float32)
-    masks[..., 2] = 1.0
+    masks[..., 0], masks[..., 1] = frames[..., 2] > 0.1, frames[..., 1] > 0.1
+    masks[..., 2] = 1.0 - masks[..., 0] - masks[..., 1]
+    middles = np.arange(32) + 0.5
+    places = np.zeros([3, 2, 2], np.float32)
     for j, channel in enumerate((2, 1)):
-        masks[..., j] = frames[..., channel] > 0
-        masks[..., 2] -= masks[..., j]
-    weight = np.square(frames)
-    centres = [[[(weight[t, ..., c].sum(axis) * (np.arange(32) + 0.5)).sum() / weight[t, ..., c].sum()
-                 for axis in (0, 1)] for c in (2, 1)] for t in range(3)]  # fmt: skip
-    positions = np.float32(np.reshape(centres, [3, 4]))
-    background = median_background(np.zeros([4, 32, 32, 3], np.uint8))
+        energy = np.square(frames[..., channel]) * (frames[..., channel] > 0.2)
+        energy /= energy.sum(axis=(1, 2), keepdims=True)
+        places[:, j] = np.stack([energy.sum(1) @ middles, energy.sum(2) @ middles], axis=-1)
+    positions = places.reshape(3, 4)
     frames = tf.constant(frames, tf.float32)
 
-    def loss(m, p, **terms):
-        return float(guide_loss(frames, tf.constant(m), tf.constant(p), tf.constant(background), Guide(**terms)))
+    def loss(masks, positions, **terms):
+        guide = Guide(**{"label": 0.0, "outside": 0.0, "locate": 0.0, **terms})
+        return float(guide_loss(frames, tf.constant(masks), tf.constant(positions), kinds, guide))
 
-    dead = np.stack([masks[..., 0] + masks[..., 1], 0 * masks[..., 0], masks[..., 2]], axis=-1)
-    soft = np.full_like(masks, 1 / 3)
-    assert loss(masks, positions, share=1.0, sharp=1.0, locate=1.0) < 0.05
-    assert loss(dead, positions, share=1.0) == pytest.approx(1.0, abs=0.05)
-    assert loss(soft, positions, sharp=1.0) == pytest.approx(np.log(3), abs=0.01)
-    assert loss(masks, positions + 2.0, locate=1.0) == pytest.approx(16.0, rel=0.05)  # 2 objects · 2 axes · 2²
-    assert loss(dead, positions, compact=1.0) > loss(masks, positions, compact=1.0) + 1.0
-    assert loss(dead, positions, look=1.0) > loss(masks, positions, look=1.0) + 0.1
+    everything = {"label": 1.0, "outside": 1.0, "locate": 1.0}
+    assert loss(masks, positions, **everything) == pytest.approx(0.0, abs=1e-3)
+    assert loss(masks[..., [1, 0, 2]], positions, label=1.0) > 1.0
+    assert loss(np.full_like(masks, 1 / 3), positions, label=1.0) == pytest.approx(np.log(3), abs=0.01)
+    assert loss(np.full_like(masks, 1 / 3), positions, outside=1.0) == pytest.approx(np.log(3), abs=0.01)
+    assert loss(masks, positions + 2.0, locate=1.0) == pytest.approx(16.0, rel=0.01)  # 2 objects · 2 axes · 2²
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("spring_color", [1.3, 1.7]), ("3bp_color", [4.0])])
