@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
+
+# TF1 takes 1 − β in float32, where 1 − 0.999 is 1.3e-5 too small; Adam's bias correction takes that out again.
+ONE_MINUS_BETA1 = np.float32(1) - np.float32(0.9)
+ONE_MINUS_BETA2 = np.float32(1) - np.float32(0.999)
 
 
 class Optimizer(tf.Module):
@@ -103,8 +108,8 @@ class Adam(Optimizer):
     def update(self, gradient, *slots):
         """lr·sqrt(1 − β2ᵗ)/(1 − β1ᵗ)·m/(sqrt(v) + 1e-8)."""
         first, second = slots
-        m = first.assign_add(0.1 * (gradient - first))
-        v = second.assign_add(0.001 * (tf.square(gradient) - second))
+        m = first.assign_add(ONE_MINUS_BETA1 * (gradient - first))
+        v = second.assign_add(ONE_MINUS_BETA2 * (tf.square(gradient) - second))
         rate = self.rate * tf.sqrt(1.0 - self.beta2_power) / (1.0 - self.beta1_power)
         return rate * m / (tf.sqrt(v) + 1e-8)
 
