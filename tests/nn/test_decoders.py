@@ -1,0 +1,68 @@
+"""The decoder: layers that sum to its frames, objects where their positions say, sprites computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nn.decoders import DECODERS, ConvSTDecoder
+
+
+def fixed_sprites(decoder: ConvSTDecoder, template: float, content: float, background: float) -> None:
+    """Constant templates (logits), contents and background (before the sigmoid)."""
+    for part, value in ((decoder.template, template), (decoder.content, content), (decoder.background, background)):
+        part.linear.kernel.assign(tf.zeros_like(part.linear.kernel))
+        part.linear.bias.assign(tf.fill(part.linear.bias.shape, value))
+
+
+def test_the_table_has_the_originals_key():
+    assert DECODERS == {"conv_st_decoder": ConvSTDecoder}
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_layers_sum_to_the_frames(channels):
+    decoder = ConvSTDecoder(16, channels, 2)
+    positions = tf.random.stateless_uniform([5, 4], [0, 1], 0, 16)
+    layers = decoder.layers(positions)
+    assert layers.masks.shape == [3, 5, 16, 16, 1] and layers.contents.shape == [3, 5, 16, 16, channels]
+    np.testing.assert_allclose(tf.reduce_sum(layers.masks, axis=0), 1.0, rtol=1e-6)
+    frames = decoder(positions)
+    np.testing.assert_allclose(tf.reduce_sum(layers.masks * layers.contents, axis=0), frames, atol=1e-6)
+    np.testing.assert_array_equal(decoder(positions, decoder.sprites()), frames)
+
+
+def test_an_object_is_drawn_at_its_position():
+    """x to the right, y downwards: at σ = 2 a white square of side S = 8 over the dark, its middle at (10, 5)."""
+    decoder = ConvSTDecoder(16, 3, 1)
+    fixed_sprites(decoder, template=20.0, content=20.0, background=-20.0)
+    decoder.logsigma.assign(np.log(2.0))
+    frame = decoder(tf.constant([[10.0, 5.0]])).numpy()[0]
+    rows, columns, _ = np.nonzero(frame > 0.5)
+    # The grid stretches lengths by H/(H - 1): position x lies at pixel index x·15/16.
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(10 * 15 / 16, abs=0.5)
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(5 * 15 / 16, abs=0.5)
+    assert columns.max() - columns.min() + 1 in (7, 8) and rows.max() - rows.min() + 1 in (7, 8)
+    assert frame[0, 0].max() < 1e-2
+
+
+def test_sigma_scales_down():
+    """σ = exp(logsigma) multiplies the grid: the template fills the frame at σ = 1, half its side at σ = 2."""
+    decoder = ConvSTDecoder(16, 3, 1)
+    fixed_sprites(decoder, template=20.0, content=20.0, background=-20.0)
+    assert decoder.logsigma.numpy() == 0
+    assert (decoder(tf.constant([[8.0, 8.0]])).numpy() > 0.5).sum() == 3 * 16 * 16
+    decoder.logsigma.assign(np.log(2.0))
+    assert (decoder(tf.constant([[8.0, 8.0]])).numpy() > 0.5).sum() == 3 * 8 * 8
+
+
+def test_mask_logits_are_minus_five_outside_and_one_for_the_background():
+    decoder = ConvSTDecoder(16, 3, 2)
+    fixed_sprites(decoder, template=3.0, content=0.0, background=0.0)
+    decoder.logsigma.assign(np.log(2.0))
+    masks = decoder.layers(tf.constant([[4.0, 4.0, 12.0, 12.0]])).masks.numpy()[:, 0, ..., 0]
+    weights = {"object": np.exp(3.0), "outside": np.exp(-5.0), "background": np.e}
+    inside = np.array([weights["object"], weights["outside"], weights["background"]])
+    np.testing.assert_allclose(masks[:, 3, 3], inside / inside.sum(), rtol=1e-5)
+    corner = np.array([weights["outside"], weights["outside"], weights["background"]])
+    np.testing.assert_allclose(masks[:, 15, 0], corner / corner.sum(), rtol=1e-5)
