@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from nn.optimizers import OPTIMIZERS, clip_elementwise
-from physics_models import checkpoints, pictures
+from physics_models import pictures
 from physics_models.errors import ExperimentError
+from physics_models.experiment import file_lengths
+from physics_models.interruption import StopRequest
 from physics_models.save_dir import save_npz
+from physics_models.step_guard import StepGuard
 from physics_models.tasks import Task
+from physics_models.training import Training
+from physics_models.watchers import Watcher
 
-ANNEAL_AT = 0.75  # of the epochs
-ANNEAL_BY = 5.0
 SMALL_SPLIT = 100  # sequences; a smaller split is evaluated as one batch
 PICTURES = 5  # test sequences that are drawn at each evaluation
 GREY = (0.299, 0.587, 0.114)
@@ -40,7 +44,7 @@ class BaseNet(tf.keras.layers.Layer):
     """What every model shares: one train step, one evaluation step, and the loops around them.
 
     A subclass gives `train_loss(frames)`, `call(frames)`, `compute_losses(frames, outputs)` and
-    `named_variables()`.
+    `named_variables()`. `watchers` are told what happens; `stop_request` ends the loops.
     """
 
     def __init__(self, task: Task, channels: int):
@@ -49,7 +53,12 @@ class BaseNet(tf.keras.layers.Layer):
         self.channels = channels
         self.optimizer = None
         self.epoch = 0  # epochs completed
+        self.step = 0  # steps taken of the epoch that follows
         self.iteration = 0  # training steps taken
+        self.run_id = 0  # which run the checkpoints are of
+        self.guard = StepGuard()
+        self.stop_request = StopRequest()
+        self.watchers: tuple[Watcher, ...] = ()
         self._train_function = tf.function(self._train_step)
         frames = tf.TensorSpec([None, None, task.img_size, task.img_size, channels], tf.float32)
         self.eval_step = tf.function(self._eval_step, input_signature=[frames])
@@ -68,6 +77,24 @@ class BaseNet(tf.keras.layers.Layer):
         self.base_lr = base_lr
         self.optimizer = rule(self.variables_by_name(trainable_only=True), base_lr)
 
+    # Where it stands
+
+    def position(self, save_dir: str | Path) -> dict[str, int]:
+        """What a checkpoint in `save_dir` holds besides the arrays: where the network stands, and the logs end."""
+        return {
+            "run": self.run_id,
+            "epoch": self.epoch,
+            "step": self.step,
+            "iteration": self.iteration,
+            "left_out": int(self.guard.left_out),
+            **file_lengths(save_dir),
+        }
+
+    def go_on_from(self, progress: dict[str, int]) -> None:
+        """Stand where the network stood that wrote a checkpoint with this `progress`."""
+        self.epoch, self.step, self.iteration = (progress[name] for name in ("epoch", "step", "iteration"))
+        self.guard.left_out.assign(progress["left_out"])
+
     # Steps
 
     def train_step(self, frames: tf.Tensor) -> tf.Tensor:
@@ -79,7 +106,8 @@ class BaseNet(tf.keras.layers.Layer):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss = self.train_loss(frames)
-        self.optimizer.apply(clip_elementwise(tape.gradient(loss, variables)))
+        gradients = tape.gradient(loss, variables)
+        self.guard.apply(loss, gradients, lambda: self.optimizer.apply(clip_elementwise(gradients)))
         return loss
 
     def _eval_step(self, frames: tf.Tensor) -> tuple[dict[str, tf.Tensor], Any]:
@@ -104,52 +132,23 @@ class BaseNet(tf.keras.layers.Layer):
 
     # Loops
 
-    def train(
-        self,
-        data: dict[str, Any],
-        save_dir: str,
-        epochs: int = 10,
-        batch_size: int = 100,
-        save_every_n_epochs: int = 5,
-        eval_every_n_epochs: int = 1,
-        print_interval: int = 10,
-        anneal_lr: bool = True,
-        debug: bool = False,
-    ) -> None:
-        """Train for `epochs` on `data["train"]`, then evaluate `data["test"]`.
-
-        `data` holds a `DataIterator` each for train, valid and test. Validation before training (unless
-        `debug`) and every `eval_every_n_epochs`; a checkpoint every `save_every_n_epochs` and at the end.
-        """
-        if not debug:
-            self.eval(data, "valid", batch_size, save_dir, epoch=0)
-        for epoch in range(1, epochs + 1):
-            if anneal_lr and epoch == int(ANNEAL_AT * epochs):
-                self.optimizer.rate.assign(self.base_lr / ANNEAL_BY)
-            batches = data["train"].epoch(epoch, batch_size)
-            for frames in self.pipeline(batches, (batch_size, *data["train"].X.shape[1:])):
-                loss = self.train_step(frames)
-                if self.iteration % print_interval == 0:
-                    logger.info("train - iter=%d train_loss=%s", self.iteration, np.float32(loss))
-                self.iteration += 1
-            self.epoch = epoch
-            if epoch % eval_every_n_epochs == 0:
-                self.eval(data, "valid", batch_size, save_dir, epoch)
-            if epoch % save_every_n_epochs == 0 or epoch == epochs:
-                checkpoints.save(self, save_dir)
-        self.eval(data, "test", batch_size, save_dir, epochs)
+    def train(self, data: dict[str, Any], save_dir: str | Path, **settings: Any) -> None:
+        """Train on `data["train"]`, then evaluate `data["test"]`; `settings` are those of `Training`."""
+        Training(self, data, save_dir, **settings).run()
 
     def eval(
-        self, data: dict[str, Any], split: str, batch_size: int, save_dir: str, epoch: int = 0
+        self, data: dict[str, Any], split: str, batch_size: int, save_dir: str | Path, epoch: int = 0
     ) -> dict[str, float]:
         """Evaluate `data[split]`, log `eval_*` means over full batches, and write outputs and pictures.
 
-        A split of under 100 sequences is one batch. The pictures show five sequences of `data["test"]`.
+        A split of under 100 sequences is one batch. The pictures show five sequences of `data["test"]`. Raises
+        `Interrupted` between two batches if that was asked for.
         """
         frames = data[split].X
         batch_size = len(frames) if len(frames) < SMALL_SPLIT else min(batch_size, len(frames))
         metrics, inputs, predictions = [], [], []
         for start in range(0, len(frames) - batch_size + 1, batch_size):
+            self.stop_request.check()
             batch = self.to_float(tf.constant(frames[start : start + batch_size]))
             losses, outputs = self.eval_step(batch)
             metrics.append({f"eval_{name}": float(losses[name]) for name in losses if name != "train_loss"})
@@ -162,8 +161,11 @@ class BaseNet(tf.keras.layers.Layer):
             f"{save_dir}/outputs.npz", {"input": np.concatenate(inputs), "output": np.concatenate(predictions)}
         )
         examples = self.to_float(tf.constant(data["test"].X[:PICTURES]))
-        pictures.write_examples(self, examples, save_dir)
-        return {name: float(value) for name, value in means.items()}
+        drawn = pictures.write_examples(self, examples, save_dir)
+        losses = {name: float(value) for name, value in means.items()}
+        for watcher in self.watchers:
+            watcher.evaluated(self, split, epoch, losses, drawn)
+        return losses
 
     def describe_parameters(self) -> str:
         """The trainable scalars as the original logs them: [('net/decoder/logsigma:0', 0.0), …]."""

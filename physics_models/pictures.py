@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,11 +54,14 @@ def save_gif(path: str, frames: list[np.ndarray]) -> None:
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
-def write_examples(net: PhysicsNet, frames: tf.Tensor, save_dir: str) -> None:
+def write_examples(net: PhysicsNet, frames: tf.Tensor, save_dir: str | Path) -> dict[str, np.ndarray]:
     """Draw up to five test sequences `frames` [n, T, H, H, C] and write `extra_outputs.npz`.
 
     `example<i>.jpg`: inputs and prediction, truth, reconstructions; `animation4.gif`: prediction above truth,
     the sequences side by side; `templates.jpg`: sigmoid(contents) above sigmoid(templates − 5).
+
+    Returns pictures [·, ·, C] in [0, 1] for watchers: `rollout` (the first example), `templates` and `masks` (the
+    encoder's, of the first sequence's frames: a row an object, the background last).
     """
     inputs = net.task.input_steps
     _, outputs = net.eval_step(frames)
@@ -66,8 +70,9 @@ def write_examples(net: PhysicsNet, frames: tf.Tensor, save_dir: str) -> None:
     reconstructed = outputs.recons_out.numpy()
     black = np.zeros_like(truth[:, reconstructed.shape[1] :])
     reconstructed = np.concatenate([reconstructed, black], axis=1)
-    for i, rows in enumerate(zip(predicted, truth, reconstructed)):
-        save_picture(f"{save_dir}/example{i}.jpg", gallery(np.concatenate(rows), truth.shape[1]))
+    examples = [gallery(np.concatenate(rows), truth.shape[1]) for rows in zip(predicted, truth, reconstructed)]
+    for i, example in enumerate(examples):
+        save_picture(f"{save_dir}/example{i}.jpg", example)
     pairs = np.concatenate([predicted, truth])  # [2n, T, …]: a gallery of two rows at each time
     movie = [gallery(pairs[:, t], len(truth)) for t in range(truth.shape[1])]
     # The 4 is a leaked loop variable of the original's, part of the file's name there.
@@ -75,8 +80,11 @@ def write_examples(net: PhysicsNet, frames: tf.Tensor, save_dir: str) -> None:
     extra = extra_outputs(net, outputs)
     save_npz(f"{save_dir}/extra_outputs.npz", extra)
     templates = np.repeat(extra["templates"], net.channels, axis=-1)
-    sprites = np.concatenate([sigmoid(extra["contents"]), sigmoid(templates - 5.0)])
-    save_picture(f"{save_dir}/templates.jpg", gallery(sprites, net.task.n_objs))
+    sprites = gallery(np.concatenate([sigmoid(extra["contents"]), sigmoid(templates - 5.0)]), net.task.n_objs)
+    save_picture(f"{save_dir}/templates.jpg", sprites)
+    seen = net.task.input_steps + net.task.pred_steps
+    masks = extra["enc_masks"][:seen].transpose(3, 0, 1, 2).reshape(-1, *extra["enc_masks"].shape[1:3], 1)
+    return {"rollout": examples[0], "templates": sprites, "masks": gallery(masks, seen)}
 
 
 def extra_outputs(net: PhysicsNet, outputs: tuple) -> dict[str, np.ndarray]:

@@ -1,25 +1,50 @@
-"""The experiment folder: its log, its code copy, and files that are written whole or not at all."""
+"""The experiment folder: what may lie in it, its log, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from physics_models.errors import ExperimentError
 
 LOG_FORMAT = "%(asctime)s - %(name)s - %(message)s"
+LOG_START = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - ")
 PACKAGES = ("nn", "physics_models", "data_gen", "runners")
-OWN_FILES = {"log.txt", "code.zip", "checkpoint", "outputs.npz", "extra_outputs.npz", "templates.jpg"}
-OWN_PATTERNS = ("model.ckpt*", "example*.jpg", "animation*.gif")
+MARKER = "experiment.json"  # written by every run of ours; see `physics_models.experiment`
+OWN_FILES = re.compile(
+    r"log\.txt|metrics\.csv|experiment\.json|code\.zip|checkpoint|model\.ckpt[-.\w]*|(extra_)?outputs\.npz|"
+    r"example\d+\.jpg|templates\.jpg|animation\d*\.gif"
+)
+LEFTOVER = re.compile(rf"\.({OWN_FILES.pattern})\.\w{{8}}")  # of a write that was killed
+SUMMARIES = "tb"  # the folder for TensorBoard
+SUMMARY_FILE = re.compile(r"events\.out\.tfevents\..*")
+SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is put in its place
+
+
+def synchronise(path: str | Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder, before anything else happens."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
@@ -64,9 +89,58 @@ def save_code(save_dir: str | Path) -> None:
     write_atomically(Path(save_dir) / "code.zip", write)
 
 
+class LogFile(logging.FileHandler):
+    """Appends the messages of the logger `tf` itself to a file; those of `tf.note` are for the console alone.
+
+    Only one process at a time may: the constructor raises `ExperimentError` if another one has it open.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            super().__init__(path, encoding="utf-8")
+        except OSError as error:
+            raise ExperimentError(f"{path}: cannot be written ({error.strerror})") from error
+        if not lock(self.stream):
+            super().close()
+            raise ExperimentError(
+                f"{path.parent}: another process is at work there; wait for it, or give another --save_dir"
+            )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` belongs into the file."""
+        return record.name == "tf" and bool(super().filter(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the base class's name
+        """Raise what went wrong, where the base class would print a traceback and go on."""
+        error = sys.exc_info()[1]
+        reason = getattr(error, "strerror", None) or error
+        raise ExperimentError(f"{self.baseFilename}: cannot be written ({reason})") from error
+
+    def close(self) -> None:
+        """Close the file; what a full disk has kept in the buffer is lost, as `handleError` has said."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def lock(file: TextIO) -> bool:
+    """Lock `file` until it is closed; False if another process has it. Where there are no locks: True."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
 def open_log(save_dir: str | Path) -> logging.Handler:
-    """Append the messages of the logger `tf` to `log.txt`; returns the handler, for `close_log`."""
-    handler = logging.FileHandler(Path(save_dir) / "log.txt", encoding="utf-8")
+    """Append the messages of the logger `tf` to `log.txt`; returns the handler, for `close_log`.
+
+    Raises `ExperimentError` if it cannot be written, or if another process writes it.
+    """
+    handler = LogFile(Path(save_dir) / "log.txt")
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger("tf").addHandler(handler)
     return handler
@@ -78,20 +152,80 @@ def close_log(handler: logging.Handler) -> None:
     handler.close()
 
 
+def is_own(entry: Path) -> bool:
+    """Whether `entry` of an experiment folder is something that an experiment writes."""
+    if entry.is_symlink():
+        return False
+    if entry.is_dir():
+        summaries = entry.name == SUMMARIES
+        return entry.name == SCRATCH or (
+            summaries and all(SUMMARY_FILE.fullmatch(e.name) and is_plain(e) for e in entry.iterdir())
+        )
+    return entry.is_file() and bool(OWN_FILES.fullmatch(entry.name) or LEFTOVER.fullmatch(entry.name))
+
+
+def is_plain(entry: Path) -> bool:
+    """Whether `entry` is a file, and no link to one."""
+    return entry.is_file() and not entry.is_symlink()
+
+
 def foreign_entries(folder: Path) -> list[str]:
     """The names in `folder` that no experiment writes."""
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.name not in OWN_FILES and not any(entry.match(pattern) for pattern in OWN_PATTERNS)
-    )
+    return sorted(entry.name for entry in folder.iterdir() if not is_own(entry))
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether `folder` holds an experiment, by our marker or by the original's log and checkpoint."""
+    return is_plain(folder / MARKER) or (is_plain(folder / "log.txt") and is_plain(folder / "checkpoint"))
+
+
+def check_usable(save_dir: str | Path) -> None:
+    """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
+    folder = Path(save_dir)
+    if not folder.is_dir() or is_experiment(folder) or is_plain(folder / "checkpoint"):
+        return
+    if is_plain(folder / "log.txt"):
+        with open(folder / "log.txt", "rb") as log:
+            if LOG_START.match(log.read(100)):
+                return  # the original's, of a test or from before the first checkpoint
+    for entry in sorted(folder.iterdir()):
+        if OWN_FILES.fullmatch(entry.name):
+            raise ExperimentError(
+                f"--save_dir={folder}: holds {entry.name}, but no experiment; it is not replaced, choose another folder"
+            )
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise `ExperimentError`, saying why, unless `folder` holds an experiment and nothing else."""
+    refused = f"--save_dir={folder}: is not replaced: it"
+    instead = "; choose another folder"
+    whole = folder.resolve()
+    if whole == Path(whole.anchor):
+        raise ExperimentError(f"{refused} is the root of the file system{instead}")
+    if whole == Path.home().resolve():
+        raise ExperimentError(f"{refused} is your home folder{instead}")
+    if whole == Path.cwd() or whole in Path.cwd().parents:
+        raise ExperimentError(f"{refused} is the current folder, or one above it{instead}")
+    if (folder / ".git").exists():
+        raise ExperimentError(f"{refused} is a repository{instead}")
+    foreign = foreign_entries(folder)
+    if foreign:
+        raise ExperimentError(f"{refused} holds {foreign[0]}, which no experiment writes{instead}")
+    if not is_experiment(folder):
+        raise ExperimentError(
+            f"{refused} holds no experiment, neither {MARKER} nor log.txt with a checkpoint{instead}"
+        )
+    if is_plain(folder / "log.txt"):
+        with open(folder / "log.txt", "ab") as log:
+            if not lock(log):
+                raise ExperimentError(f"{refused} is in use by another process; wait for it, or choose another folder")
 
 
 def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
     """Make `save_dir` an empty folder. An experiment that lies there is moved aside to `<save_dir>.bak-<time>`.
 
-    The original deletes whatever lies there. With `overwrite` the old experiment is deleted. Anything but an
-    experiment, a symbolic link among it, raises `ExperimentError`. Returns where the old one went.
+    The original deletes whatever lies there. With `overwrite` the old experiment's files are deleted. Anything
+    but an experiment, a symbolic link among it, raises `ExperimentError`. Returns where the old one went.
     """
     folder = Path(save_dir)
     if folder.is_symlink():
@@ -99,18 +233,43 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
     if folder.exists() and not folder.is_dir():
         raise ExperimentError(f"--save_dir={folder}: a file is in its place; choose another folder")
     moved = None
-    if folder.is_dir() and any(folder.iterdir()):
-        foreign = foreign_entries(folder)
-        if foreign or not (folder / "log.txt").is_file():
-            strange = f"holds {foreign[0]}, which" if foreign else "has no log.txt: it"
-            raise ExperimentError(f"--save_dir={folder}: {strange} is no experiment's; choose another folder")
-        if overwrite:
-            shutil.rmtree(folder)
-        else:
-            moved = folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
-            folder.rename(moved)
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            check_replaceable(folder)
+            if overwrite:
+                delete_experiment(folder)
+            else:
+                moved = free_place(folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))
+                folder.rename(moved)
+    except OSError as error:
+        raise ExperimentError(f"--save_dir={folder}: cannot be replaced ({error.strerror})") from error
     make_folder(folder)
     return moved
+
+
+def free_place(path: Path) -> Path:
+    """`path`, or path-2, path-3, … if something lies there."""
+    candidate, count = path, 1
+    while os.path.lexists(candidate):
+        count += 1
+        candidate = path.with_name(f"{path.name}-{count}")
+    return candidate
+
+
+def delete_experiment(folder: Path) -> None:
+    """Delete the files of the experiment in `folder`, one by one; nothing else, and through no link."""
+    for entry in [e for e in folder.iterdir() if is_own(e)]:
+        if entry.is_dir():
+            shutil.rmtree(entry)  # it does not follow links either
+        else:
+            entry.unlink()
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete the unfinished files of writes that were killed."""
+    for entry in folder.iterdir():
+        if LEFTOVER.fullmatch(entry.name) and is_plain(entry):
+            entry.unlink()
 
 
 def make_folder(folder: str | Path) -> None:

@@ -101,7 +101,8 @@ def write_ours(arrays: Arrays, folder: Path) -> None:
     variables = {name: tf.Variable(array, trainable=False) for name, array in arrays.items()}
     # What `save` asks of a network: building the real one would add nothing but its shapes.
     optimizer = SimpleNamespace(named_variables=dict)
-    net = SimpleNamespace(variables_by_name=lambda: variables, optimizer=optimizer, epoch=0, iteration=0)
+    position = {"epoch": 0, "iteration": 0}
+    net = SimpleNamespace(variables_by_name=lambda: variables, optimizer=optimizer, position=lambda _: position)
     checkpoints.save(net, folder)
 
 

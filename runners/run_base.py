@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -32,6 +36,17 @@ flags.DEFINE_bool("debug", False, "skip the validation before training")
 flags.DEFINE_bool("test_mode", False, "only evaluate the test set")
 flags.DEFINE_integer("seed", None, "seed of weights and order of batches; random if not given")
 flags.DEFINE_bool("overwrite", False, "delete an earlier experiment in save_dir instead of moving it aside")
+flags.DEFINE_bool("resume", False, "go on with the run in save_dir where it was cut off; start it if there is none")
+flags.DEFINE_integer("keep_checkpoints", 1, "how many checkpoints to keep, the newest")
+flags.DEFINE_string("on_nan", "stop", "what to do about a loss or gradient that is not finite: stop, or skip the step")
+flags.DEFINE_string("device", "", "cpu, gpu or gpu:N; by default the GPUs, where there are any")
+flags.DEFINE_bool("deterministic", False, "on a GPU: only operations that give the same bits each time, if slower")
+
+# What --resume lets be different from what the run was begun with: nothing that the weights depend on.
+MAY_DIFFER = (
+    "epochs", "save_dir", "save_every_n_epochs", "eval_every_n_epochs", "print_interval", "debug", "test_mode",
+    "overwrite", "resume", "keep_checkpoints", "on_nan", "device", "data_dir",
+)  # fmt: skip
 
 logger = logging.getLogger("tf")
 
@@ -71,11 +86,80 @@ def repository_root() -> Path:
 
 
 def check_positive(*names: str) -> None:
-    """Raise `ExperimentError` for the first of these integer flags that is under one."""
+    """Raise `ExperimentError` for the first of these flags that is not a number above zero."""
     for name in names:
         value = FLAGS[name].value
-        if value < 1:
-            raise ExperimentError(f"--{name}={value}: must be at least 1")
+        if value is None or (value > 0 and math.isfinite(value)):
+            continue
+        least = "must be at least 1" if isinstance(value, int) else "must be a number above 0"
+        raise ExperimentError(f"--{name}={value}: {least}")
+
+
+def check_not_negative(*names: str) -> None:
+    """Raise `ExperimentError` for the first of these flags that is a number below zero, or none."""
+    for name in names:
+        value = FLAGS[name].value
+        if not (value >= 0 and math.isfinite(value)):
+            raise ExperimentError(f"--{name}={value}: must be a number, 0 or above")
+
+
+def check_choice(name: str, choices: Iterable[str]) -> None:
+    """Raise `ExperimentError`, naming the `choices`, if the flag is none of them."""
+    if FLAGS[name].value not in choices:
+        raise ExperimentError(f"--{name}={FLAGS[name].value}: unknown; choose one of {', '.join(sorted(choices))}")
+
+
+def check_flags() -> None:
+    """Raise `ExperimentError` for the first flag of this file that makes no sense."""
+    check_positive(
+        "epochs", "batch_size", "base_lr", "save_every_n_epochs", "eval_every_n_epochs", "print_interval",
+        "keep_checkpoints",
+    )  # fmt: skip
+    check_choice("on_nan", ("stop", "skip"))
+    if FLAGS.seed is not None and not 0 <= FLAGS.seed < 2**32:
+        raise ExperimentError(f"--seed={FLAGS.seed}: must lie between 0 and 2^32 - 1")
+    if not re.fullmatch(r"(cpu|gpu(:\d{1,4})?)?", FLAGS.device):
+        raise ExperimentError(f"--device={FLAGS.device}: unknown; give cpu, gpu, or gpu:0, gpu:1, …")
+    if not FLAGS.save_dir:
+        raise ExperimentError("--save_dir is empty; give the folder of the experiment")
+    if FLAGS.test_mode and not FLAGS.use_ckpt:
+        raise ExperimentError("--test_mode needs --use_ckpt=true: an untrained network has nothing to test")
+    if FLAGS.test_mode and FLAGS.resume:
+        raise ExperimentError("--test_mode and --resume: choose one; --resume goes on training")
+    if FLAGS.ckpt_dir and not FLAGS.use_ckpt:
+        raise ExperimentError(f"--ckpt_dir={FLAGS.ckpt_dir}: needs --use_ckpt=true")
+
+
+def settings() -> dict[str, Any]:
+    """The value of every flag of the commands, by name."""
+    own = FLAGS.flags_by_module_dict()
+    modules = [m for m in own if m.startswith("runners.") or m == sys.argv[0]]
+    return {flag.name: flag.value for module in modules for flag in own[module]}
+
+
+def choose_device() -> None:
+    """Use what `--device` and `--deterministic` ask for; an `ExperimentError` for a GPU that is not there."""
+    import tensorflow as tf
+
+    kind, _, number = FLAGS.device.partition(":")
+    gpus = tf.config.list_physical_devices("GPU")
+    if kind == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif kind == "gpu":
+        if int(number or 0) >= len(gpus):
+            seen = f"only {len(gpus)} GPUs, counted from 0" if gpus else "no GPU"
+            raise ExperimentError(f"--device={FLAGS.device}: TensorFlow sees {seen}; leave out --device, or give cpu")
+        tf.config.set_visible_devices(gpus[int(number)] if number else gpus, "GPU")
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def command_line(*more: str) -> str:
+    """The command as it was typed, with `more` arguments, to be typed again."""
+    if not sys.argv[0].endswith(".py"):
+        return shlex.join([*sys.argv, *more])
+    path = f"PYTHONPATH={shlex.quote(os.environ['PYTHONPATH'])} " if os.environ.get("PYTHONPATH") else ""
+    return f"{path}python {shlex.join([*sys.argv, *more])}"
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -89,6 +173,12 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except (ExperimentError, DataError) as error:
             fail(error)
+        except OSError as error:
+            fail(f"{error.filename or 'files'}: {error.strerror or error}")
+        except MemoryError:
+            fail("out of memory; take a smaller --batch_size")
+        except KeyboardInterrupt:
+            leave("stopped by Ctrl-C", 130)
 
     try:
         app.run(reporting, flags_parser=lambda args: FLAGS(args))
@@ -96,7 +186,12 @@ def run(main: Callable[[list[str]], None]) -> None:
         fail(error)
 
 
-def fail(error: Exception) -> None:
+def leave(message: str, code: int) -> NoReturn:
+    """Print `message` as one line on stderr, and exit with `code`."""
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def fail(error: Exception | str) -> NoReturn:
     """Print `error` as one line on stderr, and exit with code 1."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(1)
+    leave(f"error: {' '.join(str(error).split())}", 1)

@@ -5,21 +5,26 @@ PYTHONPATH=. python runners/run_physics.py --task=spring_color --save_dir=<dir> 
 
 from __future__ import annotations
 
+import logging
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from data_gen.errors import DataError
-from data_gen.iterators import check_batch_size, get_iterators
+from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from physics_models.errors import ExperimentError
+from physics_models.interruption import Interrupted, StopRequest
 from physics_models.tasks import Task, get_task
 from runners import custom_task, run_base, staged_run
 from runners.run_base import FLAGS, logger
 
 if TYPE_CHECKING:
     from physics_models.base import BaseNet
+    from physics_models.checkpoints import Stored
+    from physics_models.experiment import CutOff
 
 flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
 flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
@@ -36,50 +41,146 @@ flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all")
 flags.DEFINE_string("data_dir", "", "folder of the data files; data/datasets in the repository by default")
 
+# The registries of `nn` and `physics_models` by their flags, known before TensorFlow is imported (a test compares).
+CHOICES = {
+    "model": ("PhysicsNet",),
+    "cell_type": ("", "bouncing_ode_cell", "spring_ode_cell", "gravity_ode_cell", "lstm"),
+    "encoder_type": ("conv_encoder",),
+    "decoder_type": ("conv_st_decoder",),
+    "vel_encoder": ("mlp", "gauss_newton"),
+    "optimizer": ("rmsprop", "adam", "momentum", "sgd"),
+}
+
+note = logging.getLogger("tf.note")
+
 
 def main(argv: list[str]) -> None:
     """Check the flags, train unless `--test_mode`, then evaluate the test file's sequences."""
-    task = custom_task.from_flags() if FLAGS.task == "custom" else get_task(FLAGS.task, FLAGS.cell_type)
-    run_base.check_positive(
-        "epochs", "batch_size", "save_every_n_epochs", "eval_every_n_epochs", "print_interval",
-        "recurrent_units", "lstm_layers",
-    )  # fmt: skip
-    if not FLAGS.save_dir:
-        raise ExperimentError("--save_dir is empty; give the folder of the experiment")
-    if FLAGS.test_mode and not FLAGS.use_ckpt:
-        raise ExperimentError("--test_mode needs --use_ckpt=true: an untrained network has nothing to test")
-    staged = staged_run.is_staged()
+    task = check_flags()
     run_base.log_to_console()
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
     with run_base.quiet_start_up():
-        from physics_models import checkpoints, save_dir
+        import tensorflow as tf
+    run_base.choose_device()
+    try:
+        if FLAGS.test_mode:
+            evaluate(task)
+        else:
+            train(task)
+    except tf.errors.ResourceExhaustedError as error:
+        raise ExperimentError("out of memory; take a smaller --batch_size") from error
+
+
+def check_flags() -> Task:
+    """The task that the flags ask for; an `ExperimentError` for the first flag that makes no sense."""
+    is_custom = FLAGS.task == "custom"
+    task = None if is_custom else get_task(FLAGS.task, FLAGS.cell_type)
+    run_base.check_flags()
+    for name, choices in CHOICES.items():
+        run_base.check_choice(name, choices)
+    run_base.check_positive("recurrent_units", "lstm_layers")
+    run_base.check_not_negative("autoencoder_loss", "datapoints")
+    staged_run.is_staged()
+    return custom_task.from_flags() if is_custom else task
+
+
+def evaluate(task: Task) -> None:
+    """Evaluate a checkpoint on the test file."""
+    from physics_models import checkpoints, save_dir
+    from physics_models.experiment import write_marker
 
     net = build(task)
-    if FLAGS.use_ckpt:
-        checkpoints.restore(net, checkpoints.read(FLAGS.ckpt_dir or FLAGS.save_dir))
-    test_data = load_data(task, "test")
-    if not FLAGS.test_mode:
-        data = load_data(task, "train")
-        if not staged:  # the stages have batch sizes of their own
-            check_batch_size(data["train"].X, FLAGS.batch_size)
-        if not FLAGS.use_ckpt:
-            moved = save_dir.start_over(FLAGS.save_dir, FLAGS.overwrite)
-            if moved:
-                logger.info("the experiment that was in %s lies now in %s", FLAGS.save_dir, moved)
+    checkpoints.restore(net, checkpoints.read(FLAGS.ckpt_dir or FLAGS.save_dir))
+    data = load_data(task, "test")
+    save_dir.check_usable(FLAGS.save_dir)
     save_dir.make_folder(FLAGS.save_dir)
     log = save_dir.open_log(FLAGS.save_dir)
     try:
+        if not save_dir.is_experiment(Path(FLAGS.save_dir)):
+            write_marker(FLAGS.save_dir, run_base.settings(), task)
         logger.info("\n".join(sys.argv))
-        if not FLAGS.test_mode:
-            save_dir.save_code(FLAGS.save_dir)
-            if staged:
-                net = staged_run.train(task, build, data, resume=False)
-            else:
-                train(net, data)
-            del data
-        net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
+        with StopRequest() as net.stop_request:
+            net.eval(data, "test", FLAGS.batch_size, FLAGS.save_dir)
+    except Interrupted as interrupted:
+        run_base.leave(str(interrupted), interrupted.exit_code)
     finally:
         save_dir.close_log(log)
+
+
+def train(task: Task) -> None:
+    """Train, from the start or where a run was cut off, and evaluate the test file with the network trained."""
+    from physics_models import checkpoints, save_dir
+    from physics_models.experiment import find_cut_off
+
+    staged = staged_run.is_staged()
+    cut_off = stored = None
+    if FLAGS.resume:
+        cut_off = find_cut_off(FLAGS.save_dir, run_base.settings(), run_base.MAY_DIFFER)
+        stored = cut_off.stored if cut_off else None
+    net = build(task)
+    if stored and not staged:
+        checkpoints.restore(net, stored, with_rate=True)
+        net.go_on_from(stored.progress)
+        note.info("going on at epoch %d, step %d", net.epoch + 1, net.step)
+    elif FLAGS.use_ckpt:
+        checkpoints.restore(net, checkpoints.read(FLAGS.ckpt_dir or FLAGS.save_dir))
+    test_data = load_data(task, "test")
+    data = load_data(task, "train")
+    if not staged:  # the stages have batch sizes and an order of their own
+        check_batch_size(data["train"].X, FLAGS.batch_size)
+        if stored:
+            take_up_data(data["train"], stored)
+    log, run_id = open_run(task, cut_off)
+    stop = StopRequest()
+
+    def attended(net: BaseNet) -> BaseNet:
+        net.run_id, net.stop_request = run_id, stop
+        return net
+
+    try:
+        logger.info("\n".join(sys.argv))
+        save_dir.save_code(FLAGS.save_dir)
+        with stop:
+            if staged:
+                net = staged_run.train(task, lambda *which: attended(build(*which)), data, resume=bool(stored))
+            else:
+                train_jointly(attended(net), data)
+            del data
+            net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
+    except Interrupted as interrupted:
+        go_on = run_base.command_line(*([] if FLAGS.resume else ["--resume"]))
+        run_base.leave(f"{interrupted} and saved; to go on: {go_on}", interrupted.exit_code)
+    finally:
+        save_dir.close_log(log)
+
+
+def take_up_data(iterator: DataIterator, stored: Stored) -> None:
+    """Have the training sequences come in the order of the run that wrote `stored`; they must be the same."""
+    iterator.seed = stored.progress["seed"]
+    if stored.progress["data"] != zlib.crc32(iterator.X):
+        raise ExperimentError(f"--resume: the run in {FLAGS.save_dir} was begun with other training data")
+
+
+def open_run(task: Task, cut_off: CutOff | None) -> tuple[logging.Handler, int]:
+    """Make --save_dir ready for a new run, or for going on with `cut_off`; its open log, and the run's number."""
+    from physics_models import experiment, save_dir
+
+    folder = FLAGS.save_dir
+    if cut_off is None and not FLAGS.use_ckpt:
+        moved = save_dir.start_over(folder, FLAGS.overwrite)
+        if moved:
+            note.info("the experiment that was in %s lies now in %s", folder, moved)
+    save_dir.check_usable(folder)
+    save_dir.make_folder(folder)
+    log = save_dir.open_log(folder)
+    try:
+        if cut_off:
+            experiment.prepare(folder, cut_off)
+            return log, cut_off.marker.run
+        return log, experiment.write_marker(folder, run_base.settings(), task).run
+    except BaseException:
+        save_dir.close_log(log)
+        raise
 
 
 def build(task: Task, seed: int | None = None) -> BaseNet:
@@ -109,8 +210,8 @@ def build(task: Task, seed: int | None = None) -> BaseNet:
     return net
 
 
-def train(net: BaseNet, data: dict) -> None:
-    """The training loop of `BaseNet` with the flags' settings."""
+def train_jointly(net: BaseNet, data: dict) -> None:
+    """The original's training, with the flags' settings."""
     net.train(
         data,
         FLAGS.save_dir,
@@ -121,6 +222,8 @@ def train(net: BaseNet, data: dict) -> None:
         print_interval=FLAGS.print_interval,
         anneal_lr=FLAGS.anneal_lr,
         debug=FLAGS.debug,
+        keep_checkpoints=FLAGS.keep_checkpoints,
+        on_nan=FLAGS.on_nan,
     )
 
 
