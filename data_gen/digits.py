@@ -3,9 +3,9 @@
 The original pastes the digits, five times enlarged, over the enlarged picture (both float64, the digit as alpha,
 digit j in colour channel j) and shrinks the canvas. Shrinking is linear, so here each digit adds its own change
 to the shrunk picture, with matrix products; where the result times 255 is so close to a whole number that
-rounding could decide, the pixel is computed again in the original's order of operations. Two effects of single
-bits are the original's: inexact sample positions (see `resample.samples`), and that values beyond the filtered
-canvas's range are clipped to it.
+rounding could decide, the pixel is computed again in the original's order of operations. (The original also
+clips to the range of the filtered canvas. That would act on last bits of constant areas only, and there it changes
+no uint8: all 256 levels were tried at all sizes listed in `resample`.)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from data_gen.resample import (
     interpolate,
     mirrored,
     samples,
+    shrink_extended,
     smooth,
     to_uint8,
 )
@@ -64,13 +65,8 @@ class DigitPainter:
         self.full_change = self.colors[:, :, None, None] - self.backdrop  # by an opaque digit, anywhere
         self.down, self.across = shrinking_matrix(self.rows, size), shrinking_matrix(self.cols, size)
 
-        value, low, high = self._shrink_exactly(self.backdrop)
-        self.backdrop_approx = 255 * value
-        self.backdrop_frame = to_uint8(value)
-        clipped = to_uint8(np.clip(value, low, high)) != self.backdrop_frame
-        # If one of these values is the frame's greatest (smallest), clipping decides its last bit.
-        self.greatest = 255 * value[clipped & (value > high)].max(initial=-np.inf)
-        self.smallest = 255 * value[clipped & (value < low)].min(initial=np.inf)
+        value = shrink_extended(extended(self.backdrop, SCALE), SCALE, self.rows, self.cols)
+        self.backdrop_approx, self.backdrop_frame = 255 * value, to_uint8(value)
 
     def __call__(self, pos: np.ndarray) -> np.ndarray:
         """Frame uint8 [H, H, C] of digits centred at pos [N, 2] in pixels."""
@@ -83,16 +79,9 @@ class DigitPainter:
             approx[(slice(None), *cells)] += 255 * part
             changed[(slice(None), *cells)] |= part != 0
         frame = np.where(changed, approx.astype(np.uint8), self.backdrop_frame)
-        limits = approx.min() + NEAR_WHOLE, approx.max() - NEAR_WHOLE
-        clipping = self.smallest <= limits[0] or self.greatest >= limits[1]
         doubtful = np.nonzero(changed & (np.abs(approx - np.rint(approx)) < NEAR_WHOLE))
-        if len(doubtful[0]) and not clipping:
-            value, low, high = self._pixels(corners, *doubtful)
-            frame[doubtful] = to_uint8(value)
-            clipping = ((value > high) & (255 * value >= limits[1])).any()
-            clipping |= ((value < low) & (255 * value <= limits[0])).any()
-        if clipping:
-            frame = self._clipped_frame(corners)
+        if len(doubtful[0]):
+            frame[doubtful] = to_uint8(self._exact_values(corners, *doubtful))
         return np.moveaxis(frame, 0, 2)
 
     def _changes(self, corners: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
@@ -109,8 +98,21 @@ class DigitPainter:
             changes.append((rows, cols, change))
         return changes
 
-    def _canvas(self, corners: np.ndarray, channel: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """Values of the full canvas at index arrays that broadcast together, in the original's operations."""
+    def _exact_values(self, corners: np.ndarray, channel: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Values [P] of single frame pixels (channel, i, j), each [P], by the original's operations."""
+        size = self.backdrop.shape[1]
+        reach = len(gaussian_taps(SCALE)) - 1
+        rows = mirrored(self.rows.low[i] - reach, 2 * reach + 2, size)
+        cols = mirrored(self.cols.low[j] - reach, 2 * reach + 2, size)
+        canvas = self._canvas_at(corners, channel[:, None, None], rows[:, :, None], cols[:, None, :])
+        four = smooth(smooth(canvas, 1, SCALE, np.arange(2)), 2, SCALE, np.arange(2))
+        each = np.arange(len(i))
+        below, right = (self.rows.high - self.rows.low)[i], (self.cols.high - self.cols.low)[j]
+        neighbours = four[:, 0, 0], four[each, 0, right], four[each, below, 0], four[each, below, right]
+        return interpolate(*neighbours, self.rows.frac[i], self.cols.frac[j])
+
+    def _canvas_at(self, corners: np.ndarray, channel: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Values of the full canvas at index arrays that broadcast together."""
         value = self.backdrop[channel, rows, cols]
         height = self.alphas.shape[1]
         for alpha, color, (row, col) in zip(self.alphas, self.colors, corners):
@@ -118,39 +120,6 @@ class DigitPainter:
             a = np.where(inside, alpha[(rows - row) % height, (cols - col) % height], 0)
             value = a * color[channel] + (1 - a) * value
         return value
-
-    def _pixels(
-        self, corners: np.ndarray, channel: np.ndarray, i: np.ndarray, j: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Exact values [P] of single frame pixels before clipping, with the range of their neighbours."""
-        size = self.backdrop.shape[1]
-        reach = len(gaussian_taps(SCALE)) - 1
-        rows = mirrored(self.rows.low[i] - reach, 2 * reach + 2, size)
-        cols = mirrored(self.cols.low[j] - reach, 2 * reach + 2, size)
-        canvas = self._canvas(corners, channel[:, None, None], rows[:, :, None], cols[:, None, :])
-        four = smooth(smooth(canvas, 1, SCALE, np.arange(2)), 2, SCALE, np.arange(2))
-        each = np.arange(len(i))
-        below, right = (self.rows.high - self.rows.low)[i], (self.cols.high - self.cols.low)[j]
-        corner_values = four[:, 0, 0], four[each, 0, right], four[each, below, 0], four[each, below, right]
-        value = interpolate(*corner_values, self.rows.frac[i], self.cols.frac[j])
-        return value, np.minimum.reduce(corner_values), np.maximum.reduce(corner_values)
-
-    def _shrink_exactly(self, canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Exact values [C, H, H] before clipping, with the range of each one's neighbours."""
-        four = [self._filtered(canvas)[:, r][:, :, c] for r in self.rows[:2] for c in self.cols[:2]]
-        value = interpolate(*four, self.rows.frac[:, None], self.cols.frac)
-        return value, np.minimum.reduce(four), np.maximum.reduce(four)
-
-    def _filtered(self, canvas: np.ndarray) -> np.ndarray:
-        every = np.arange(canvas.shape[1])
-        return smooth(smooth(extended(canvas, SCALE), 1, SCALE, every), 2, SCALE, every)
-
-    def _clipped_frame(self, corners: np.ndarray) -> np.ndarray:
-        """The whole frame in the original's order of operations, clipped to the range of the filtered canvas."""
-        channel, row, col = np.ogrid[tuple(slice(n) for n in self.backdrop.shape)]
-        canvas = self._canvas(corners, channel, row, col)
-        filtered = self._filtered(canvas)
-        return to_uint8(np.clip(self._shrink_exactly(canvas)[0], filtered.min(), filtered.max()))
 
 
 def shrinking_matrix(positions: Samples, size: int) -> np.ndarray:

@@ -9,7 +9,18 @@ from data_gen import attempts, physics
 from data_gen.digits import SCALE, DigitPainter
 from data_gen.recipes import RECIPES, make_dataset
 from data_gen.render import DISC_SCALE, DiscStamps, disc_canvas, render_discs
-from data_gen.resample import enlarge, gaussian_taps, mirrored, samples, shrink, to_uint8
+from data_gen.resample import (
+    enlarge,
+    extended,
+    gaussian_taps,
+    interpolate,
+    mirrored,
+    samples,
+    shrink,
+    shrink_extended,
+    smooth,
+    to_uint8,
+)
 
 
 def painted_whole(pos, radius, side, color):
@@ -154,8 +165,9 @@ def painted_digits(painter, pos):
         a = alpha[rows.start - row : rows.stop - row, cols.start - col : cols.stop - col, None]
         canvas[rows, cols] = a * color + (1 - a) * canvas[rows, cols]
     canvas = np.moveaxis(canvas, 2, 0)
-    filtered = painter._filtered(canvas)
-    value = painter._shrink_exactly(canvas)[0]
+    whole, every = extended(canvas, SCALE), np.arange(size)
+    filtered = smooth(smooth(whole, 1, SCALE, every), 2, SCALE, every)
+    value = shrink_extended(whole, SCALE, painter.rows, painter.cols)
     return np.moveaxis(to_uint8(np.clip(value, filtered.min(), filtered.max())), 0, 2)
 
 
@@ -194,6 +206,21 @@ def test_digits_of_other_sizes_and_grey(mnist_digits):
             frame = painter(places)
             assert frame.shape == (side, side, 3 if color else 1)
             np.testing.assert_array_equal(frame, painted_digits(painter, places))
+
+
+def test_clipping_to_the_filtered_range_changes_no_frame():
+    """The original clips; the painter does not. It could act in constant areas only: here are all of them."""
+    taps = gaussian_taps(SCALE)
+    for side in (36, 48, 64, 80, 96, 128):
+        rows, cols = samples(side * SCALE, side)
+        for level in np.concatenate([np.arange(256) / 255.0, np.clip(np.arange(256) / 255.0 - 0.2, 0, 1)]):
+            filtered = level
+            for _ in range(2):
+                filtered, value = filtered * taps[-1], filtered
+                for weight in taps[:-1]:
+                    filtered += (value + value) * weight
+            sampled = interpolate(*[filtered] * 4, rows.frac[:, None], cols.frac)
+            np.testing.assert_array_equal(to_uint8(sampled), to_uint8(np.clip(sampled, filtered, filtered)))
 
 
 def test_digits_do_not_depend_on_the_order_of_sums_in_matrix_products(mnist_digits):
