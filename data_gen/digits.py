@@ -79,7 +79,8 @@ class DigitPainter:
             approx[(slice(None), *cells)] += 255 * part
             changed[(slice(None), *cells)] |= part != 0
         frame = np.where(changed, approx.astype(np.uint8), self.backdrop_frame)
-        doubtful = np.nonzero(changed & (np.abs(approx - np.rint(approx)) < NEAR_WHOLE))
+        near_whole = (np.abs(approx - np.rint(approx)) < NEAR_WHOLE) & (approx > 0.5)  # near 0 it is 0 in any case
+        doubtful = np.nonzero(changed & near_whole)
         if len(doubtful[0]):
             frame[doubtful] = to_uint8(self._exact_values(corners, *doubtful))
         return np.moveaxis(frame, 0, 2)
