@@ -13,6 +13,7 @@ A stage's batches depend on the seed, the stage and the step alone, so that a re
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from nn.optimizers import clip_elementwise
 from physics_models import checkpoints
 from physics_models.discovery import Guide, Kinds, autoencoder_loss, find_kinds, objects_in_use
 from physics_models.errors import ExperimentError
+from physics_models.experiment import synchronise_logs
 from physics_models.physics_net import PhysicsNet
 
 STAGES = ("autoencoder", "positions", "joint")
@@ -112,6 +114,7 @@ class StagedTraining:
         self.optimizer = optimizer
         self.first_seed = self.seed = seed
         self.stage, self.step = 0, 0
+        self.data_sum = zlib.crc32(data["train"].X)
         self.net = build(seed)
         task = self.net.task
         self.seen = task.input_steps + task.pred_steps
@@ -136,12 +139,16 @@ class StagedTraining:
             raise ExperimentError(f"{stored.path}: not of a staged run; resume it with --schedule=joint")
         self.first_seed, self.seed = stored.progress["first_seed"], stored.progress["stage_seed"]
         self.stage, self.step = stored.progress["stage"], stored.progress["stage_step"]
+        if stored.progress["data"] != self.data_sum:
+            raise ExperimentError(f"--resume: the run in {self.save_dir} was begun with other training data")
         self.net = self.build(self.seed)
         checkpoints.restore(self.net, stored)
         self.net.iteration = stored.progress["iteration"]
 
     def _save(self) -> None:
-        checkpoints.save(self.net, self.save_dir, self.keep, more_progress=self.progress())
+        synchronise_logs(self.save_dir)
+        more = {"data": self.data_sum, **self.net.position(self.save_dir), **self.progress()}
+        checkpoints.save(self.net, self.save_dir, self.keep, more)
 
     # Stages
 
@@ -151,11 +158,12 @@ class StagedTraining:
             name = self.stages[self.stage]
             logger.info("stage - %s: begins at step %d, seed %d", name, self.step, self.seed)
             done = getattr(self, f"_{name}")()
+            if done:
+                self.net.eval(self.data, "valid", EVALUATED_AT_ONCE, self.save_dir, epoch=self.stage + 1)
+                logger.info("stage - %s: done", name)
             self.stage, self.step = (self.stage + 1, 0) if done else (0, 0)
             if done:
                 self._save()
-                self.net.eval(self.data, "valid", EVALUATED_AT_ONCE, self.save_dir, epoch=self.stage)
-                logger.info("stage - %s: done", name)
         return self.net
 
     def _steps(self, stage: Stage, name: str, update: Callable[[np.random.RandomState, float], tf.Tensor]) -> None:
@@ -170,15 +178,25 @@ class StagedTraining:
                 self._log_step(name, float(loss))
             self.step += 1
             self.net.iteration += 1
-            if self.step % self.save_every == 0 and self.step < stage.steps:
+            stop = self.net.stop_request.number is not None
+            if stop or self.step % self.save_every == 0 or self.step == stage.steps:
+                self._check_numbers(name)
                 self._save()
+            self.net.stop_request.check()
+
+    def _check_numbers(self, name: str) -> None:
+        """Raise `ExperimentError` if a step was left out because its loss or gradient was not finite."""
+        left_out = int(self.net.guard.left_out)
+        if left_out:
+            raise ExperimentError(
+                f"stage {name}: loss or gradient not finite at step {self.step - left_out}, seed {self.seed}; take a "
+                f"smaller --{name}_rate or another --seed (the checkpoint in {self.save_dir} is from before)"
+            )
 
     def _log_step(self, name: str, loss: float) -> None:
         if not np.isfinite(loss):
-            raise ExperimentError(
-                f"stage {name}: the loss is {loss} at step {self.step}, seed {self.seed}; take a smaller "
-                f"--{name}_rate or another --seed (the checkpoint in {self.save_dir} is from before)"
-            )
+            self.step += 1
+            self._check_numbers(name)
         if name == "joint":
             logger.info("train - iter=%d train_loss=%s", self.net.iteration, np.float32(loss))
         else:
@@ -200,7 +218,8 @@ class StagedTraining:
         def train(batch: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 loss, recons = autoencoder_loss(net, batch, settings.guide, strength, kinds)
-            net.optimizer.apply(clip_elementwise(tape.gradient(loss, variables)))
+            gradients = tape.gradient(loss, variables)
+            net.guard.apply(loss, gradients, lambda: net.optimizer.apply(clip_elementwise(gradients)))
             return recons
 
         def update(draw: np.random.RandomState, done: float) -> tf.Tensor:
@@ -310,7 +329,8 @@ def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
     def train(positions: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = position_loss(net, positions)
-        net.optimizer.apply(clip_elementwise(tape.gradient(loss, variables)))
+        gradients = tape.gradient(loss, variables)
+        net.guard.apply(loss, gradients, lambda: net.optimizer.apply(clip_elementwise(gradients)))
         return loss
 
     return train

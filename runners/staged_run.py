@@ -79,10 +79,11 @@ def train(task: Task, build: Callable[[Task, int], PhysicsNet], data: dict[str, 
         seed=seed,
         schedule=FLAGS.schedule,
         print_interval=FLAGS.print_interval,
+        keep=FLAGS.keep_checkpoints,
         optimizer=FLAGS.optimizer,
     )
     if resume:
-        training.resume(checkpoints.read(FLAGS.save_dir))
+        training.resume(checkpoints.read_newest_whole(FLAGS.save_dir))
     net = training.run()
     net.eval(data, "test", FLAGS.batch_size, FLAGS.save_dir, len(training.stages))
     return net

@@ -136,7 +136,7 @@ def test_unfound_objects_start_again_with_the_next_seed(data, tmp_path, no_evalu
 def test_nan_stops_the_run_and_leaves_the_checkpoint_before(data, tmp_path, no_evaluation):
     run = training(data, tmp_path)
     run.net.decoder.logsigma.assign(np.nan)
-    with pytest.raises(ExperimentError, match="loss is nan at step 0"):
+    with pytest.raises(ExperimentError, match="not finite at step 0"):
         run.run()
 
 
