@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from physics_models.errors import ExperimentError
+from physics_models.experiment import synchronise_logs
 from physics_models.save_dir import SCRATCH, synchronise, write_atomically
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def save(net: BaseNet, save_dir: str | Path, keep: int = 1, more_progress: dict[
     folder = Path(save_dir)
     scratch = folder / SCRATCH
     try:
+        synchronise_logs(folder)
         shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed while it saved leaves this
         scratch.mkdir(parents=True)
         name = free_name(folder, f"{CHECKPOINT_NAME}-{counters['iteration']}")

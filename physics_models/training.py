@@ -13,7 +13,7 @@ import numpy as np
 
 from physics_models import checkpoints
 from physics_models.errors import ExperimentError
-from physics_models.experiment import file_lengths, synchronise_logs
+from physics_models.experiment import file_lengths
 from physics_models.interruption import Interrupted
 from physics_models.step_guard import likely_cause
 
@@ -120,7 +120,6 @@ class Training:
         which_data = {"seed": self.data["train"].seed, "data": self.data_sum}
         more = {**which_data, **(lengths or {})}
         try:
-            synchronise_logs(self.save_dir)
             checkpoints.save(net, self.save_dir, self.keep_checkpoints, more)
         except ExperimentError as error:
             raise ExperimentError(f"{error}; {self._last_checkpoint()}") from error
