@@ -337,13 +337,13 @@ def _read_parameters(message: str) -> dict[str, float] | None:
     """{'net/spring_ode_cell/log_k': value} from a parameter line of either format; None if it is damaged."""
     parameters = {}
     at, end = 1, len(message) - 1
-    while at < end:
-        found = _PARAMETER.match(message, at)
-        if not found:
-            return None
+    while found := _PARAMETER.match(message, at):
         name = found.group(2)
         parameters[name[:-2] if name.endswith(":0") else name] = float(found.group(3) or found.group(4))
         at = found.end()
-        if message.startswith(", ", at):
-            at += 2
-    return parameters if at == end and message.endswith("]") else None
+        if at == end and message.endswith("]"):
+            return parameters
+        if not message.startswith(", ", at):
+            return None
+        at += 2
+    return None

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -76,6 +77,12 @@ def test_losses_that_are_not_finite(tmp_path):
     assert losses[1:] == (math.inf, -math.inf)
 
 
+def test_only_the_same_record_twice_counts_once(tmp_path):
+    line = "test - epoch=0 eval_pred_loss=2.5"
+    assert len(read_log(write(tmp_path, "r.py", line, line, seconds=1.0)).evaluations("test")) == 2
+    assert len(read_log(write(tmp_path, "r.py", line, line, seconds=0.0)).evaluations("test")) == 1
+
+
 def test_other_messages_are_no_commands(tmp_path):
     path = write(
         tmp_path, "run.py\n--epochs=2", "a message\nof two lines", "train - iter=0 train_loss=1.5", "paig\n--epochs=3"
@@ -84,6 +91,44 @@ def test_other_messages_are_no_commands(tmp_path):
     assert [command.arguments for command in log.commands] == [["run.py", "--epochs=2"], ["paig", "--epochs=3"]]
     assert (log.unread, log.examples) == (1, [(4, "of two lines")])
     assert log.train_curve() == [(0, 1.5)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "train - ",
+        "train - iter=0",
+        "train - iter=0 train_loss=",
+        "train - iter=0 train_loss=1.0.0",
+        "train - iter=0 train_loss=1_0",
+        "train - iter=0 train_loss=0x10",
+        "train - iter=-1 train_loss=1.0",
+        "train - iter=\u0663 train_loss=1.0",
+        "train - iter=0 train_loss=\u0663",
+        f"train - iter={'9' * 5000} train_loss=1.0",
+        "train - epoch=0 train_loss=1.0",
+        "train - iter=0 eval_pred_loss=1.0",
+        "valid - iter=0 eval_pred_loss=1.0",
+        "valid - epoch=1 =1.0",
+        "[('x:0', 1.0)",
+        "[('x:0', 1.0)('y:0', 2.0)]",
+        "[('x:0', 1.0); ('y:0', 2.0)]",
+        "[('x:0', 1.0), ]",
+        "[('x:0', np.float32(1.0)]",
+        "[('x:0', 1.0), <tf.Variable>]",
+        "[('x:0', open('y'))]",
+    ],
+)
+def test_damaged_line_is_left_out(tmp_path, message):
+    log = read_log(write(tmp_path, "r.py", message, "test - epoch=0 eval_pred_loss=1.0"))
+    assert (log.unread, log.examples) == (1, [(2, message[:80])])
+    assert (log.train_curve(), log.evaluations("valid"), log.last_parameters()) == ([], [], {})
+    assert len(log.evaluations("test")) == 1
+
+
+def test_garbage_below_a_command_is_no_argument(tmp_path):
+    log = read_log(write(tmp_path, "r.py\n--epochs=2\n\0\0\0", "train - iter=0 train_loss=1"))
+    assert (log.flags, log.unread) == ({"epochs": "2"}, 1)
 
 
 def test_continued_training_counts_on(tmp_path):
@@ -110,6 +155,9 @@ def test_speed_without_evaluations(tmp_path):
     log = read_log(write(tmp_path, "r.py", train[0], "valid - epoch=1 eval_pred_loss=1", train[1]))
     assert (log.speed().steps_per_second, log.speed().with_evaluations) == (pytest.approx(0.5), True)
     assert read_log(write(tmp_path, "r.py", train[0])).speed() is None
+    # A clock that is put back, or steps that are, measure nothing.
+    assert read_log(write(tmp_path, "r.py", *train[::-1])).speed() is None
+    assert read_log(write(tmp_path, "r.py", *train, seconds=0.0)).speed() is None
 
 
 def test_flags():
@@ -275,7 +323,8 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
             data = b"\n".join(lines)
         elif kind == 7:  # numbers out of all bounds
             number = draw.choice([b"9" * 5000, b"1e999999", b"-0", b"0x10", b"1_0", b"\xd9\xa1", b"iter=", b"=" * 99])
-            data = data[:at] + number + data[at:]
+            found = draw.choice([*re.finditer(rb"[\d.]+|$", data)])  # in place of a number that is there
+            data = data[: found.start()] + number + data[found.end() :]
         elif kind == 8:  # brackets and quotes without end
             data = data[:at] + draw.choice([b"(", b"[('", b"', ", b"np.float32(", b" - tf - "]) * 3000 + data[at:]
         elif kind == 9:
