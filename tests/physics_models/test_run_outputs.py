@@ -65,6 +65,12 @@ def test_matches_a_sequence_that_occurs_twice(tmp_path):
     assert [(p.first, p.second) for p in pairs] == [(0, 0), (1, 1)]
 
 
+def test_matches_each_noisy_sequence_once(tmp_path):
+    shown = frames(0)[[0, 1, 0]]
+    first, second = (read_outputs(write(tmp_path / f"{i}.npz", x)) for i, x in enumerate([shown, shown + 0.01]))
+    assert [(p.first, p.second) for p in match_inputs(first, second)] == [(0, 0), (1, 1), (2, 2)]
+
+
 def test_nothing_in_common(tmp_path):
     first, second = (read_outputs(write(tmp_path / f"{seed}.npz", frames(seed))) for seed in (0, 1))
     assert match_inputs(first, second) == []
