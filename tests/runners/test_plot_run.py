@@ -29,7 +29,7 @@ def test_the_original_s_log_is_drawn_and_summed_up(tmp_path):
 
 
 def test_a_folder_without_a_training_is_told_in_one_line(tmp_path):
-    (tmp_path / "log.txt").write_text("")
+    (tmp_path / "log.txt").write_text("2026-11-22 01:36:51,977 - tf - runners/run_physics.py\n--test_mode\n")
     for run, message in ((tmp_path, "no line of a training"), (tmp_path / "none", "no such folder")):
         done = plot(run)
         assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
