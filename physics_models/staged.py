@@ -64,6 +64,7 @@ class StagedSettings:
     tries: int = 5  # seeds for stage (a)
 
 
+# First values, from short trials under load (docs/table1.md, "What remains open"): to be measured over seeds.
 _TWO_BALLS = StagedSettings(
     autoencoder=Stage(1000, 64, 1e-3),
     positions=Stage(6000, 100, 1e-3),
@@ -81,7 +82,7 @@ SETTINGS = {
 
 
 def settings_for(task: str) -> StagedSettings:
-    """The measured settings of `task`; of spring_color for a task of one's own."""
+    """The settings of `task`; of spring_color for a task of one's own."""
     return SETTINGS.get(task, _TWO_BALLS)
 
 

@@ -18,9 +18,9 @@ from physics_models.baseline import lstm_baseline
 from physics_models.evaluation import frame_errors
 from physics_models.physics_net import PhysicsNet
 from physics_models.results import measure, roll_out
-from physics_models.staged import settings_for
 from physics_models.tasks import get_task
 from runners.run_base import FLAGS, logger
+from runners.staged_run import settings_from_flags
 
 PAUSE = 600.0  # seconds without a log line: the run stood still, and they are not counted
 TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - tf - (.*)")
@@ -57,12 +57,13 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     Raises `ExperimentError` for a missing or damaged checkpoint, `DataError` for a missing or damaged data file.
     """
     task, recipe = get_task(task_name), RECIPES[task_name]
+    settings = settings_from_flags(task)
     net = PhysicsNet(
         task,
         vel_encoder=FLAGS.vel_encoder,
         calibrated_coords=FLAGS.calibrated_coords,
     )
-    net.autoencoder_loss = settings_for(task_name).recons_weight
+    net.autoencoder_loss = settings.recons_weight
     checkpoints.restore(net, checkpoints.read(folder))
     file = data_dir / recipe.test_file
     frames = load_frames(file, ("test",))["test"]
@@ -75,7 +76,7 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     }  # fmt: skip
     train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]
     logger.info("%s: fitting the LSTM baseline", folder)
-    black_box = lstm_baseline(net, train_frames, settings_for(task_name).positions, seed)
+    black_box = lstm_baseline(net, train_frames, settings.positions, seed)
     result["lstm"] = compare(black_box, frames)
     draw(net, black_box, frames, result, folder)
     return result

@@ -72,7 +72,11 @@ def training(data, folder, settings=QUICK, **more) -> StagedTraining:
 
 @pytest.fixture
 def no_evaluation(monkeypatch):
+    """Stages without their evaluation, and eager: for a few steps that is quicker than tracing."""
     monkeypatch.setattr(PhysicsNet, "eval", lambda *_, **__: {})
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def test_each_stage_moves_its_own_variables(data, tmp_path, no_evaluation):
