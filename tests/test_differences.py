@@ -22,6 +22,7 @@ from nn.stn import axis_aligned_paste, spatial_transformer
 from physics_models import checkpoints, save_dir
 from physics_models.base import tf_variable
 from physics_models.physics_net import PhysicsNet
+from physics_models.step_guard import StepGuard
 from physics_models.tasks import TASKS, Task, get_task
 from runners import run_base, run_physics
 
@@ -224,6 +225,16 @@ def test_an_earlier_experiment_is_moved_aside(trained, tmp_path):
     assert not (old / "log.txt").exists()
 
 
+def test_a_step_with_a_number_that_is_not_finite_is_left_out():
+    guard, updates = StepGuard(), []
+    for loss, gradient in ((1.0, np.nan), (np.inf, 1.0), (1.0, 1.0)):
+        guard.apply(tf.constant(loss), [tf.constant(gradient), None], lambda: updates.append(1))
+    assert int(guard.left_out) == 3 and not updates  # the third too: somebody has to look first
+    guard.skip.assign(True)
+    guard.apply(tf.constant(1.0), [tf.constant(1.0)], lambda: updates.append(1))
+    assert len(updates) == 1
+
+
 # Same numbers, less work
 
 
@@ -315,6 +326,11 @@ def test_a_data_file_also_holds_the_true_motion(tmp_path):
     with np.load(tmp_path / "film.npz") as film:
         assert film["train_x"].shape == (2, 3, 32, 32, 3)
         assert film["train_pos"].shape == film["train_vel"].shape == (2, 3, 2, 2)
+
+
+def test_a_run_leaves_a_marker(command, generated, tmp_path):
+    command()
+    assert (tmp_path / "run" / "experiment.json").is_file()
 
 
 def test_one_checkpoint_with_the_iteration_in_its_name(trained):
