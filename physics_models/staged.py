@@ -81,9 +81,17 @@ SETTINGS = {
 }
 
 
-def settings_for(task: str) -> StagedSettings:
+# With a fitted state there is no net to train, only the cell's few parameters (measured on true positions).
+FITTED_STATE = {"3bp_color": Stage(500, 100, 2e-2)}
+FITTED_STATE_OTHERS = Stage(400, 100, 1e-2)
+
+
+def settings_for(task: str, vel_encoder: str = "mlp") -> StagedSettings:
     """The settings of `task`; of spring_color for a task of one's own."""
-    return SETTINGS.get(task, _TWO_BALLS)
+    settings = SETTINGS.get(task, _TWO_BALLS)
+    if vel_encoder == "gauss_newton":
+        settings = replace(settings, positions=FITTED_STATE.get(task, FITTED_STATE_OTHERS))
+    return settings
 
 
 class StagedTraining:
@@ -275,6 +283,9 @@ class StagedTraining:
         """Stage (b): velocity net and physics, fitted to the positions of all frames, encoded once."""
         net = self.net
         stage = self.settings.positions
+        if net.vel_encoder == "gauss_newton" and not net.cell.trainable_variables:
+            logger.info("stage - positions: there is nothing to fit")
+            return True
         encoded = encode_all(net, self.data["train"].X[:, : self.seen])
         self._fresh_optimizer(stage)
         train = position_step(net)

@@ -76,7 +76,7 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     }  # fmt: skip
     train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]
     logger.info("%s: fitting the LSTM baseline", folder)
-    black_box = lstm_baseline(net, train_frames, settings.positions, seed)
+    black_box = lstm_baseline(net, train_frames, settings_from_flags(task, "mlp").positions, seed)
     result["lstm"] = compare(black_box, frames)
     draw(net, black_box, frames, result, folder)
     return result

@@ -47,11 +47,11 @@ def is_staged() -> bool:
     return True
 
 
-def settings_from_flags(task: Task) -> StagedSettings:
-    """The task's settings, with those that the flags give in their place."""
+def settings_from_flags(task: Task, vel_encoder: str | None = None) -> StagedSettings:
+    """The task's settings for `vel_encoder` (the flag's), with those that the flags give in their place."""
     from physics_models.staged import settings_for
 
-    settings = settings_for(task.name)
+    settings = settings_for(task.name, vel_encoder or FLAGS.vel_encoder)
     for name in STAGE_NAMES:
         given = {part: FLAGS[f"{name}_{part}"].value for part in ("steps", "batch", "rate")}
         given = {part: value for part, value in given.items() if value is not None}

@@ -124,6 +124,23 @@ def test_a_killed_run_goes_on_in_its_stage_as_if_nothing_had_happened(data, tmp_
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
 
 
+def test_a_fitted_state_leaves_the_bouncing_balls_nothing_to_fit(data, tmp_path, no_evaluation, caplog):
+    task = TASKS["bouncing_balls"]
+
+    def build_bouncing(seed):
+        tf.keras.utils.set_random_seed(seed)
+        net = PhysicsNet(task, vel_encoder="gauss_newton")
+        net.build_optimizer(1e-3)
+        return net
+
+    run = StagedTraining(build_bouncing, data, str(tmp_path), QUICK)
+    run.stage = 1
+    run.stages = staged.STAGES[:2]
+    with caplog.at_level(logging.INFO, "tf"):
+        run.run()
+    assert "nothing to fit" in caplog.text
+
+
 def test_a_checkpoint_of_a_joint_run_is_no_staged_run_to_resume(data, tmp_path):
     checkpoints.save(build(0), tmp_path)
     with pytest.raises(ExperimentError, match="not of a staged run"):
