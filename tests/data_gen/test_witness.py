@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from data_gen import generators
+from data_gen.resample import cell_centres, enlarge, extended, samples, shrink_extended
 
 HERE = Path(__file__).parent
-WITNESSED = json.loads((HERE / "witness.json").read_text())
+RECORDED = json.loads((HERE / "witness.json").read_text())
+WITNESSED = RECORDED["generators"]
 GOLDEN = np.load(HERE.parent / "golden" / "generators.npz")
 NAMES = {"spring": "spring_balls", "mnist": "spring_mnist", "3bp": "3_body_problem", "ball": "falling_bouncing_ball"}
 
@@ -39,3 +41,18 @@ def test_equal_to_the_witness(number, tmp_path, splits):
     generate(path, case["sequences"] - 2, 1, 1, case["seq_len"], **settings)
     assert np.random.rand(3).tolist() == case["rng_after"]
     assert hashlib.sha256(np.ascontiguousarray(splits(path)).tobytes()).hexdigest() == case["frames_sha256"]
+
+
+@pytest.mark.parametrize("case", RECORDED["resize"], ids=lambda case: f"{case['source']}-{case['output']}")
+def test_resize_equals_scikit_image_to_the_last_bit(case):
+    source, output = case["source"], case["output"]
+    image = np.random.RandomState(source).rand(1, source, source).astype(case["dtype"])
+    if output > source:
+        result = enlarge(image, output)
+    else:
+        scale = source // output
+        centres = cell_centres(scale, output)
+        rows, cols = samples(source, output) if scale == 5 else (centres, centres)
+        result = shrink_extended(extended(image, scale), scale, rows, cols)
+    assert result.dtype == image.dtype
+    assert hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest() == case["sha256"]

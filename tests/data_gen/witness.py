@@ -194,6 +194,21 @@ def random_settings(i):
     return s
 
 
+def resize_cases():
+    """Hashes of `resize`'s own floats: discs' canvases (float32, by 10), digits' (float64, by 5), and enlarging."""
+    from skimage.transform import resize
+
+    canvases = [(np.float32, side * 10, side) for side in (20, 32, 36, 47)]
+    canvases += [(np.float64, side * 5, side) for side in (32, 36, 48, 50, 60, 64, 72, 80, 90, 96, 100, 128)]
+    canvases += [(np.float64, 32, side * 5) for side in (32, 36, 48, 50, 60, 64, 72, 80, 90, 96, 100, 128)]
+    canvases += [(np.float64, 22, DIGIT)]
+    for dtype, source, output in canvases:
+        image = np.random.RandomState(source).rand(source, source).astype(dtype)
+        result = resize(image, [output, output], anti_aliasing=True)
+        digest = hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()
+        yield {"dtype": np.dtype(dtype).name, "source": source, "output": output, "sha256": digest}
+
+
 def main(cases=96):
     warnings.simplefilter("ignore")
     results = []
@@ -202,8 +217,13 @@ def main(cases=96):
         result = run(settings)
         if result is not None:
             digest = hashlib.sha256(np.ascontiguousarray(result[0]).tobytes()).hexdigest()
-            results.append(json.dumps(dict(settings, frames_sha256=digest, rng_after=result[1]), sort_keys=True))
-    print("[\n" + ",\n".join(results) + "\n]")
+            results.append(dict(settings, frames_sha256=digest, rng_after=result[1]))
+    write(results, list(resize_cases()))
+
+
+def write(results, resized):
+    generators, resizes = (",\n".join(json.dumps(case, sort_keys=True) for case in cases) for cases in (results, resized))
+    print(f'{{"generators": [\n{generators}\n],\n"resize": [\n{resizes}\n]}}')
 
 
 if __name__ == "__main__":
