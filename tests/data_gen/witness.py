@@ -222,7 +222,9 @@ def main(cases=96):
 
 
 def write(results, resized):
-    generators, resizes = (",\n".join(json.dumps(case, sort_keys=True) for case in cases) for cases in (results, resized))
+    generators, resizes = (
+        ",\n".join(json.dumps(case, sort_keys=True) for case in cases) for cases in (results, resized)
+    )
     print(f'{{"generators": [\n{generators}\n],\n"resize": [\n{resizes}\n]}}')
 
 
