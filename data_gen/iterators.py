@@ -96,9 +96,10 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
     if not path.is_file():
         raise DataError(f"{path}: no such data file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{path}: a single array; need an .npz with train_x, valid_x and test_x")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise DataError(f"{path}: a single array; need an .npz with train_x, valid_x and test_x")
+        with loaded as archive:
             missing = [f"{split}_x" for split in SPLITS if f"{split}_x" not in archive.files]
             if missing:
                 raise DataError(f"{path}: has no array {missing[0]}; need train_x, valid_x and test_x")
