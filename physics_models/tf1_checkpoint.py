@@ -243,7 +243,7 @@ def inspect(folder: str | Path) -> list[str]:
     arrays = stored.arrays
     slots = [name for name in arrays if slot_of(name) is not None]
     kind = "TF1's format" if stored.tf1 else "this port's format"
-    progress = "".join(f", {name} {value}" for name, value in sorted(stored.progress.items()))
+    progress = "".join(f", {n} {stored.progress[n]}" for n in ("epoch", "iteration") if n in stored.progress)
     weights = {name: array for name, array in arrays.items() if name.startswith("net/") and name not in slots}
     numbers = sum(array.size for array in weights.values())
     rows = [("variable", "shape", "type", "smallest", "largest", "slots")]

@@ -52,7 +52,8 @@ def trained(tmp_path_factory):
 
     net.train_step = train_step
     logger = logging.getLogger("tf")
-    level, logger.level = logger.level, logging.INFO
+    level = logger.level
+    logger.setLevel(logging.INFO)
     log = save_dir.open_log(folder)
     try:
         data = {split: DataIterator(films(4, TINY.train_len)) for split in ("train", "valid", "test")}
@@ -60,7 +61,7 @@ def trained(tmp_path_factory):
         net.eval({"test": DataIterator(films(4, TINY.test_len))}, "test", 2, str(folder))
     finally:
         save_dir.close_log(log)
-        logger.level = level
+        logger.setLevel(level)
     text = (folder / "log.txt").read_text(encoding="utf-8")
     return SimpleNamespace(net=net, folder=folder, log=text, rates=rates)
 
