@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from physics_models.bundle import DamagedError, read_index
 from physics_models.errors import ExperimentError
 from physics_models.experiment import synchronise_logs
 from physics_models.save_dir import SCRATCH, synchronise, write_atomically
@@ -180,11 +181,13 @@ def read_newest_whole(folder: str | Path) -> Stored:
 def read_path(path: str) -> Stored:
     """Everything in the checkpoint `path` (without its endings); an `ExperimentError` for a damaged one."""
     try:
+        entries = read_index(path)
         reader = tf.train.load_checkpoint(path)
-        tensors = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        # Each array's checksum is compared as it is read.
+        tensors = {name: reader.get_tensor(name) for name, entry in entries.items() if entry.dtype is not None}
+    except (DamagedError, tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         raise ExperimentError(f"{path}: damaged or incomplete checkpoint ({reason(error)})") from error
-    if OBJECT_GRAPH not in tensors:
+    if OBJECT_GRAPH not in entries:
         return Stored(path, True, tensors, {})
     arrays, progress = {}, {}
     for key, value in tensors.items():
@@ -192,7 +195,7 @@ def read_path(path: str) -> Stored:
         name = name.replace(".S", "/").replace("..", ".")
         if kind == "variables":
             arrays[name] = value
-        elif kind == "progress":
+        elif kind == "progress" and value.dtype.kind == "i" and not value.shape:
             progress[name] = int(value)
     return Stored(path, False, arrays, progress)
 

@@ -82,6 +82,19 @@ class Killer:
         self.kills[what] += killed
         return killed
 
+    def stop(self, number: int, lines: int) -> str:
+        """Start, send signal `number` once that many lines were logged; returns what it printed."""
+        process = self.start()
+        begun = time.monotonic()
+        while len(messages(self.folder) if self.log_length() else []) < lines:
+            assert process.is_alive() and time.monotonic() < begun + TIMEOUT, Path(self.output).read_text()[-2000:]
+            time.sleep(0.005)
+        os.kill(process.pid, number)
+        process.join(TIMEOUT)
+        process.kill()
+        assert process.exitcode == 128 + number, Path(self.output).read_text()[-2000:]
+        return Path(self.output).read_text()
+
     def seen(self, sign: str) -> bool:
         """Whether a file that begins like `sign` lies in the folder."""
         try:
