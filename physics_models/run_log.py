@@ -135,7 +135,8 @@ class RunLog:
 
     def speed(self) -> Speed | None:
         """Steps a second by the log's own time stamps; None with fewer than two usable train lines."""
-        clean, crossing = [], []
+        clean: list[float] = []
+        crossing: list[float] = []
         for command in self.commands:
             # Merged by time, a pair of train lines with nothing between them is training and nothing else.
             marks = [(line.time, 1, line.step) for line in command.train]
@@ -229,7 +230,7 @@ class _LogReader:
     def take(self, number: int, text: str | None, whole: bool) -> None:
         """Takes one line; None stands for one that is too long, `whole` is false for a last one without an end."""
         found = _RECORD.fullmatch(text) if text is not None else None
-        if found is None:
+        if text is None or found is None:
             self._take_continuation(number, text, whole)
             return
         time = _seconds(found.groups()[:7])
