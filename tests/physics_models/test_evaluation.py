@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage import metrics
 
 from physics_models.evaluation import calibrate, frame_errors, length_scale, match_objects, position_error, ssim
 
@@ -44,7 +45,6 @@ def test_length_scale():
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (36, 40, 1)])
 def test_ssim_equals_scikit_image(shape):
-    metrics = pytest.importorskip("skimage.metrics")
     a, b = random.rand(2, *shape)
     b = 0.7 * a + 0.3 * b
     witness, full = metrics.structural_similarity(
