@@ -1,6 +1,10 @@
 """Settings of the whole test run."""
 
 import os
+import sys
+from pathlib import Path
 
 # Before TensorFlow is imported: its start-up messages tell a tester nothing.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# tf1_graph.py, TF1's side in the tests of checkpoints, serves those of the commands too.
+sys.path.append(str(Path(__file__).parent / "physics_models"))

@@ -1,0 +1,217 @@
+"""The loops: what is evaluated and logged when, the learning rate, batches, grey frames."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_gen.iterators import DataIterator
+from physics_models import checkpoints, pictures
+from physics_models.base import GREY
+from physics_models.physics_net import PhysicsNet
+from physics_models.tasks import Task
+
+TINY = Task("spring_color", "spring_ode_cell", 8, 10, input_steps=3, pred_steps=4, img_size=16, n_objs=2)
+
+
+def films(sequences: int, frames: int = 8) -> np.ndarray:
+    return np.random.RandomState(frames).randint(0, 256, [sequences, frames, 16, 16, 3]).astype(np.uint8)
+
+
+class FakeNet(PhysicsNet):
+    """A network whose steps and evaluations only note that they were asked for."""
+
+    def __init__(self):
+        super().__init__(TINY)
+        self.build_optimizer(1e-2)
+        self.notes, self.batches = [], []
+
+    def train_step(self, frames):
+        self.notes.append("step")
+        self.batches.append((frames.numpy(), float(self.optimizer.rate)))
+        return tf.constant(float(len(self.batches)))
+
+    def eval(self, data, split, batch_size, save_dir, epoch=0):
+        self.notes.append(f"{split} {epoch}")
+
+
+@pytest.fixture
+def loop(tmp_path, monkeypatch):
+    """Runs the training loop on 7 sequences in batches of 2: three steps an epoch; returns the network."""
+
+    def run(**settings) -> FakeNet:
+        net = FakeNet()
+        monkeypatch.setattr(checkpoints, "save", lambda net, *_: net.notes.append(f"save {net.epoch}"))
+        data = {split: DataIterator(films(7), seed=0) for split in ("train", "valid", "test")}
+        net.train(data, str(tmp_path), **{"batch_size": 2, **settings})
+        return net
+
+    return run
+
+
+def test_the_order_of_training(loop):
+    notes = loop(epochs=5, save_every_n_epochs=2, eval_every_n_epochs=2).notes
+    steps = ["step"] * 3
+    assert notes == [
+        "valid 0", *steps, *steps, "valid 2", "save 2", *steps, *steps, "valid 4", "save 4", *steps, "save 5", "test 5",
+    ]  # fmt: skip
+
+
+def test_debug_skips_the_validation_before(loop):
+    assert loop(epochs=1, debug=True).notes == ["step"] * 3 + ["valid 1", "save 1", "test 1"]
+
+
+def test_the_last_checkpoint_is_not_written_twice(loop):
+    assert loop(epochs=4, save_every_n_epochs=2).notes.count("save 4") == 1
+
+
+@pytest.mark.parametrize(("epochs", "changes_at"), [(1, None), (2, 1), (4, 3), (5, 3), (10, 7)])
+def test_the_rate_is_divided_by_five_before_epoch_int_075_epochs(loop, epochs, changes_at):
+    """Four epochs: before the third, as the original's log shows; one epoch: never."""
+    rates = [rate for _, rate in loop(epochs=epochs).batches]
+    high = 3 * (epochs if changes_at is None else changes_at - 1)
+    np.testing.assert_allclose(rates, [1e-2] * high + [2e-3] * (3 * epochs - high), rtol=1e-6)
+
+
+def test_the_rate_stays_without_annealing(loop):
+    assert {rate for _, rate in loop(epochs=4, anneal_lr=False).batches} == {np.float32(1e-2)}
+
+
+def test_every_epoch_goes_through_the_sequences_in_another_order(loop):
+    batches = [frames for frames, _ in loop(epochs=2).batches]
+    known = films(7) / np.float32(255)
+    orders = [[int(np.abs(known - sequence).sum(axis=(1, 2, 3, 4)).argmin()) for sequence in b] for b in batches]
+    for epoch in (orders[:3], orders[3:]):
+        assert len({i for batch in epoch for i in batch}) == 6  # the seventh fills no batch
+    assert orders[:3] != orders[3:]
+    np.testing.assert_allclose(batches[0], known[orders[0]], rtol=1e-6)
+
+
+def test_train_lines_come_every_print_interval(loop, caplog):
+    with caplog.at_level(logging.INFO, logger="tf"):
+        logging.getLogger("tf").addHandler(caplog.handler)
+        try:
+            loop(epochs=2, print_interval=4)
+        finally:
+            logging.getLogger("tf").removeHandler(caplog.handler)
+    lines = {record.getMessage() for record in caplog.records if record.name == "tf"}
+    assert lines == {"train - iter=0 train_loss=1.0", "train - iter=4 train_loss=5.0"}
+
+
+# Evaluation
+
+
+class Evaluated(PhysicsNet):
+    """Losses that say which frames were seen, without a network behind them."""
+
+    def __init__(self):
+        super().__init__(TINY)
+        self.sizes = []
+        self.eval_step = self.note
+
+    def note(self, frames):
+        self.sizes.append(len(frames))
+        mean = tf.reduce_mean(frames)
+        losses = {"pred_loss": mean, "extrap_loss": 2 * mean, "recons_loss": 3 * mean, "train_loss": 0 * mean}
+        return losses, SimpleNamespace(output=frames[:, TINY.input_steps :])
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, caplog):
+    """Evaluates so many sequences in batches of so many; sizes of batches, returned losses, outputs, messages."""
+    monkeypatch.setattr(pictures, "write_examples", lambda *_: {})
+
+    def run(sequences: int, batch_size: int) -> SimpleNamespace:
+        net, frames = Evaluated(), films(sequences)
+        data = {"valid": DataIterator(frames), "test": DataIterator(frames[:3])}
+        with caplog.at_level(logging.INFO, logger="tf"):
+            logging.getLogger("tf").addHandler(caplog.handler)
+            try:
+                losses = net.eval(data, "valid", batch_size, str(tmp_path), epoch=3)
+            finally:
+                logging.getLogger("tf").removeHandler(caplog.handler)
+        with np.load(tmp_path / "outputs.npz") as outputs:
+            arrays = dict(outputs)
+        messages = list(dict.fromkeys(record.getMessage() for record in caplog.records))
+        seen = frames / np.float32(255)
+        return SimpleNamespace(net=net, frames=seen, losses=losses, arrays=arrays, messages=messages)
+
+    return run
+
+
+def test_a_small_split_is_one_batch(evaluate):
+    assert evaluate(99, 10).net.sizes == [99]
+
+
+def test_a_large_split_goes_in_full_batches_whose_means_are_averaged(evaluate):
+    done = evaluate(104, 50)
+    assert done.net.sizes == [50, 50]
+    means = [done.frames[:50].mean(), done.frames[50:100].mean()]
+    assert done.losses["eval_pred_loss"] == pytest.approx(np.mean(means), rel=1e-6)
+    assert done.losses["eval_recons_loss"] == pytest.approx(3 * np.mean(means), rel=1e-6)
+    np.testing.assert_array_equal(done.arrays["input"], done.frames[:100])
+    np.testing.assert_array_equal(done.arrays["output"], done.frames[:100, TINY.input_steps :])
+
+
+def test_a_batch_larger_than_the_split(evaluate):
+    assert evaluate(101, 1000).net.sizes == [101]
+
+
+def test_the_lines_of_an_evaluation(evaluate):
+    scalars, losses = evaluate(5, 10).messages
+    number = r"-?\d+\.\d+(e-\d+)?"
+    names = ("net/decoder/logsigma:0", "net/spring_ode_cell/log_k:0", "net/spring_ode_cell/log_l:0")
+    assert re.fullmatch(r"\[" + ", ".join(rf"\('{name}', {number}\)" for name in names) + r"\]", scalars)
+    keys = ("extrap", "pred", "recons")
+    assert re.fullmatch("valid - epoch=3 " + " ".join(f"eval_{key}_loss={number}" for key in keys), losses)
+
+
+# Frames
+
+
+def test_frames_become_floats_from_zero_to_one():
+    frames = tf.constant([[[[[0, 51, 255]]]]], tf.uint8)
+    np.testing.assert_allclose(PhysicsNet(TINY).to_float(frames), [[[[[0, 0.2, 1]]]]], rtol=1e-6)
+
+
+def test_colours_become_grey_for_a_grey_network():
+    net = PhysicsNet(TINY, color=False)
+    grey = net.to_float(tf.constant([[[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]]]], tf.uint8))
+    np.testing.assert_allclose(grey[0, 0, 0, :, 0], [*GREY, 1.0], rtol=1e-6)
+    one_channel = tf.constant([[[[[51]]]]], tf.uint8)
+    np.testing.assert_allclose(net.to_float(one_channel), [[[[[0.2]]]]], rtol=1e-6)
+
+
+def test_a_training_step_reports_the_loss_before_it_and_lowers_it():
+    net = PhysicsNet(TINY, autoencoder_loss=3.0)
+    net.build_optimizer(1e-3)
+    frames = tf.constant(films(2) / np.float32(255))
+    before = float(net.train_loss(frames))
+    assert float(net.train_step(frames)) == pytest.approx(before, rel=1e-5)
+    assert float(net.train_loss(frames)) < before
+
+
+def test_gradients_are_clipped_element_by_element():
+    """With sgd at rate 1 no number moves by more than 1, and some by just that."""
+    net = PhysicsNet(TINY, autoencoder_loss=3.0)
+    net.build_optimizer(1.0, "sgd")
+    before = [v.numpy() for v in net.variables_by_name(trainable_only=True).values()]
+    net.train_step(tf.constant(films(2) / np.float32(255)))
+    after = [v.numpy() for v in net.variables_by_name(trainable_only=True).values()]
+    moved = np.concatenate([np.abs(x - y).ravel() for x, y in zip(before, after)])
+    assert moved.max() == pytest.approx(1.0, abs=1e-5)
+    assert 0 < (moved > 0.999).mean() < 0.5
+
+
+def test_what_is_not_learned_stays():
+    net = PhysicsNet(TINY, autoencoder_loss=3.0)
+    net.build_optimizer(1e-2)
+    before = {name: v.numpy() for name, v in net.variables_by_name().items()}
+    net.train_step(tf.constant(films(2) / np.float32(255)))
+    stayed = {name for name, v in net.variables_by_name().items() if (v.numpy() == before[name]).all()}
+    assert stayed == {"net/spring_ode_cell/dt_x"}

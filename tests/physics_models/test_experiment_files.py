@@ -1,0 +1,65 @@
+"""The files of an experiment: arrays, log and code as tools for the original's read them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from physics_models import save_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    numbers = np.random.RandomState(0).rand(3, 4).astype("f4")
+    arrays = {"input": numbers, "names": np.array(["a", "b"]), "n": np.int64(7)}
+    save_dir.save_npz(tmp_path / "outputs.npz", arrays)
+    with np.load(tmp_path / "outputs.npz") as file:
+        assert set(file.files) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(file[name], array)
+            assert file[name].dtype == np.asarray(array).dtype
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs.npz"]
+
+
+def test_objects_are_not_pickled(tmp_path):
+    (tmp_path / "outputs.npz").write_bytes(b"before")
+    with pytest.raises(ValueError, match="allow_pickle"):
+        save_dir.save_npz(tmp_path / "outputs.npz", {"x": np.array([None])})
+    assert (tmp_path / "outputs.npz").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_log_has_the_originals_lines(tmp_path):
+    logger = logging.getLogger("tf")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    for text in ("first", "second"):  # the second is appended
+        handler = save_dir.open_log(tmp_path)
+        try:
+            logger.info("train - iter=%d train_loss=%s", 3, np.float32(1.5))
+            logger.info("%s\n--flag=1", text)
+            logging.getLogger("tf.note").info("for the console alone")
+        finally:
+            save_dir.close_log(handler)
+    logger.level, logger.propagate = level, propagate
+    logger.info("not logged any more")
+    lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - "
+    expected = [stamp + r"train - iter=3 train_loss=1\.5", stamp + "(first|second)", "--flag=1"] * 2
+    assert len(lines) == len(expected)
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(expected, lines))
+
+
+def test_the_code_copy_holds_every_source_file(tmp_path):
+    save_dir.save_code(tmp_path)
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+    packages = [folder for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()]
+    assert names == {str(path.relative_to(ROOT)) for folder in packages for path in folder.rglob("*.py")}
