@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from nn.blocks import VariableFromNetwork
+from nn.blocks import VariableFromNetwork, softmax_with_background
 from nn.stn import axis_aligned_paste
 
 OUTSIDE_LOGIT = 5.0  # added to a template and taken off after pasting: −5 outside the template
@@ -61,29 +61,30 @@ class ConvSTDecoder(tf.keras.layers.Layer):
             sigma=tf.exp(tf.convert_to_tensor(self.logsigma)),
         )
 
-    def _paste(self, positions: tf.Tensor, sprites: Sprites) -> tuple[tf.Tensor, tf.Tensor]:
-        """Masks [N + 1, b, H, H] and the objects' contents [N, b, H, C, H] for `positions` [b, 2N]."""
+    def _paste(self, positions: tf.Tensor, sprites: Sprites) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Masks of the objects [N, b, H, H] and the background [b, H, H], and the objects' contents [N, b, H, C, H]."""
         parts = tf.concat([sprites.templates + OUTSIDE_LOGIT, tf.sigmoid(sprites.contents)], axis=-1)
         pasted = axis_aligned_paste(parts, positions, sprites.sigma, self.img_size, self.calibrated)
         logits, contents = tf.split(pasted, [1, self.channels], axis=3)
-        logits = tf.squeeze(logits, axis=3) - OUTSIDE_LOGIT
-        logits = tf.concat([logits, tf.ones_like(logits[:1])], axis=0)
-        return tf.nn.softmax(logits, axis=0), contents
+        masks, background = softmax_with_background(tf.squeeze(logits, axis=3) - OUTSIDE_LOGIT)
+        return masks, background, contents
 
     def call(self, positions: tf.Tensor, sprites: Sprites | None = None) -> tf.Tensor:
         """Frames [b, H, H, C] for `positions` [b, 2N]; `sprites` as `self.sprites()` gave them."""
+        return tf.transpose(self.rows(positions, sprites), [0, 1, 3, 2])
+
+    def rows(self, positions: tf.Tensor, sprites: Sprites | None = None) -> tf.Tensor:
+        """The frames of `call` in the order in which they are painted, [b, H, C, H]: the channel before the columns."""
         sprites = sprites or self.sprites()
-        masks, contents = self._paste(positions, sprites)
-        object_masks, background_mask = tf.split(masks, [self.n_objs, 1])
-        objects = tf.reduce_sum(object_masks[:, :, :, None, :] * contents, axis=0)
-        background = tf.transpose(sprites.background, [0, 1, 3, 2])
-        frames = objects + tf.squeeze(background_mask, axis=0)[:, :, None, :] * background
-        return tf.transpose(frames, [0, 1, 3, 2])
+        masks, background_mask, contents = self._paste(positions, sprites)
+        objects = tf.reduce_sum(masks[:, :, :, None, :] * contents, axis=0)
+        return objects + background_mask[:, :, None, :] * tf.transpose(sprites.background, [0, 1, 3, 2])
 
     def layers(self, positions: tf.Tensor) -> Layers:
         """The `Layers` that `call` sums, for pictures: masks and contents of objects and background."""
         sprites = self.sprites()
-        masks, contents = self._paste(positions, sprites)
+        masks, background_mask, contents = self._paste(positions, sprites)
+        masks = tf.concat([masks, background_mask[None]], axis=0)
         background = tf.repeat(sprites.background, tf.shape(positions)[0], axis=0)
         contents = tf.concat([tf.transpose(contents, [0, 1, 2, 4, 3]), background[None]], axis=0)
         return Layers(masks[..., None], contents)

@@ -111,11 +111,17 @@ class PhysicsNet(BaseNet):
 
     def decode(self, *position_sequences: tf.Tensor) -> list[tf.Tensor]:
         """Frames [B, T_i, H, H, C] for each of several sequences of positions [B, T_i, 2N], in one batch."""
-        lengths = [tf.shape(positions)[1] for positions in position_sequences]
-        joined = tf.concat(position_sequences, axis=1)
-        frames = self.decoder(tf.reshape(joined, [-1, 2 * self.task.n_objs]), self.decoder.sprites())
-        frames = tf.reshape(frames, tf.concat([tf.shape(joined)[:2], frames.shape[1:]], axis=0))
-        return tf.split(frames, lengths, axis=1)
+        return [swap_channels_and_columns(rows) for rows in self.decode_rows(*position_sequences)]
+
+    def decode_rows(self, *position_sequences: tf.Tensor) -> list[tf.Tensor]:
+        """As `decode`, in the decoder's own order: [B, T_i, H, C, H], the channel before the columns."""
+        flat = [tf.reshape(positions, [-1, 2 * self.task.n_objs]) for positions in position_sequences]
+        rows = self.decoder.rows(tf.concat(flat, axis=0), self.decoder.sprites())
+        parts = tf.split(rows, [tf.shape(positions)[0] for positions in flat])
+        return [
+            tf.reshape(part, tf.concat([tf.shape(positions)[:2], rows.shape[1:]], axis=0))
+            for part, positions in zip(parts, position_sequences)
+        ]
 
     def compute_losses(self, frames: tf.Tensor, rollout: Rollout) -> dict[str, tf.Tensor]:
         """Scalars `pred_loss`, `extrap_loss`, `recons_loss`, `train_loss` of a `rollout` over all T − L steps.
@@ -138,12 +144,18 @@ class PhysicsNet(BaseNet):
         return pred_loss + self.autoencoder_loss * recons_loss if self.autoencoder_loss > 0 else pred_loss
 
     def train_loss(self, frames: tf.Tensor) -> tf.Tensor:
-        """The training loss of `frames` [B, T, H, H, C]; no step beyond P is decoded, none enters the loss."""
+        """The training loss of `frames` [B, T, H, H, C]; no step beyond P is decoded, none enters the loss.
+
+        Compared in the decoder's order of pixels: so it is the truth that is transposed, which has no gradient.
+        """
         inputs, predicted = self.task.input_steps, self.task.pred_steps
         seen = inputs + predicted
-        rollout = self(frames, steps=predicted)
-        pred_loss = squared_error(rollout.output, frames[:, inputs:seen])
-        return self.combine(pred_loss, squared_error(rollout.recons_out, frames[:, :seen]))
+        enc_pos, _, _ = self.encode(frames[:, :seen])
+        pos_vel_seq = self.rollout(self.initial_state(enc_pos), predicted)
+        recons_out, output = self.decode_rows(enc_pos, self.positions(pos_vel_seq)[:, 1:])
+        truth = swap_channels_and_columns(frames[:, :seen])
+        pred_loss = squared_error(output, truth[:, inputs:])
+        return self.combine(pred_loss, squared_error(recons_out, truth))
 
     def parameters(self) -> dict[str, float]:
         """The learned physical parameters by name (`k`, `l`; `g`, `m`), as numbers."""
@@ -173,6 +185,12 @@ def layer_names(base: str, layers: list) -> dict[str, tf.Variable]:
     return names
 
 
+def swap_channels_and_columns(rows: tf.Tensor) -> tf.Tensor:
+    """[B, T, H, C, W] → [B, T, H, W, C], and the other way round."""
+    return tf.transpose(rows, [0, 1, 2, 4, 3])
+
+
 def squared_error(frames: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Squared error of [B, T, H, H, C], summed over H, W, C and averaged over batch and time."""
-    return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(frames, target), axis=[2, 3, 4]))
+    """Squared error of [B, T, …], summed over a frame's pixels and channels and averaged over batch and time."""
+    count = tf.cast(tf.reduce_prod(tf.shape(frames)[:2]), frames.dtype)
+    return 2.0 * tf.nn.l2_loss(frames - target) / count

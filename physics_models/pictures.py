@@ -47,7 +47,7 @@ def save_gif(path: str, frames: list[np.ndarray]) -> None:
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     buffer = io.BytesIO()
     duration = round(1000 / GIF_FPS)
-    # Without optimize=False and disposal, Pillow would drop frames equal to the one before.
+    # Pillow joins equal frames that follow each other into one that stays as long.
     images[0].save(
         buffer, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=False
     )

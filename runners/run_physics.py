@@ -61,6 +61,9 @@ def main(argv: list[str]) -> None:
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
     with run_base.quiet_start_up():
         import tensorflow as tf
+
+        # The first dataset of this kind announces its memory settings, too.
+        next(iter(tf.data.Dataset.from_generator(lambda: [0], output_signature=tf.TensorSpec([], tf.int32))))
     run_base.choose_device()
     try:
         if FLAGS.test_mode:

@@ -19,7 +19,7 @@ import physics_models
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
 from nn.cells import BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from nn.decoders import ConvSTDecoder
-from nn.encoders import ConvEncoder, VelocityEncoder
+from nn.encoders import ConvEncoder, ImageDense, VelocityEncoder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, get_task
 
@@ -113,6 +113,7 @@ BLOCKS = (
         "ConvEncoder grey",
         lambda: ConvEncoder(32, 1, 2), (4, 32, 32, 1), ((4, 4), (4, 32, 32, 3), (2, 4, 32, 32, 1)), 32, 279868,
     ),
+    Block("ImageDense", lambda: ImageDense(16, 3, 200), (5, 768), (5, 200), 2, 153800),
     Block("VelocityEncoder", lambda: VelocityEncoder(2, 4), (5, 4, 4), (5, 4), 6, 11202),
     Block("VelocityEncoder L=3 N=3", lambda: VelocityEncoder(3, 3), (5, 3, 6), (5, 6), 6, 11002),
     Block("VelocityEncoder alt_vel", lambda: VelocityEncoder(2, 4, True), (5, 4, 4), (5, 4), 2, 14),
