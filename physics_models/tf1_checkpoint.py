@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from physics_models.command import OneLineParser, run
 from physics_models.errors import ExperimentError
+from physics_models.experiment import read_marker
 from physics_models.run_arrays import array_difference
 from physics_models.save_dir import synchronise
 from physics_models.tasks import TASKS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 TF1_NAME = "model.ckpt"
 TF1_STATE = f'model_checkpoint_path: "{TF1_NAME}"\nall_model_checkpoint_paths: "{TF1_NAME}"\n'
 ADAM_POWERS = {"beta1_power", "beta2_power"}
+ORIGINALS_SETTINGS = {"vel_encoder": "mlp", "calibrated_coords": False}  # they change no variable's shape
 
 Arrays = dict  # arrays by the original's variable names
 
@@ -62,17 +64,26 @@ def export_checkpoint(source: str | Path, dest: str | Path, overwrite: bool = Fa
     arrays, left_out = what_the_original_has(stored.path, stored.arrays)
     write_folder(dest, overwrite, lambda folder: write_tf1(arrays, folder))
     lines = [f"{dest}: {len(arrays)} arrays in TF1's format, from {stored.path}", fit_line(arrays)]
-    return lines + [f"left out, the original has no such variable: {name}" for name in left_out]
+    lines += [f"left out, the original has no such variable: {name}" for name in left_out]
+    return lines + notes(source)
+
+
+def notes(source: str | Path) -> list[str]:
+    """A line for each setting of the run in `source` that the weights need and the original lacks."""
+    marker = read_marker(source)
+    settings = {} if marker is None else marker.settings
+    return [
+        f"note: trained with --{name}={settings[name]}, which the original lacks: it will compute other predictions"
+        for name, of_the_original in ORIGINALS_SETTINGS.items()
+        if settings.get(name, of_the_original) != of_the_original
+    ]
 
 
 def read(folder: str | Path) -> Stored:
     """`checkpoints.read`, but an `ExperimentError` for a checkpoint of something else than this network."""
     from physics_models import checkpoints
 
-    try:
-        stored = checkpoints.read(folder)
-    except IndexError as error:  # what a data file that was cut off gives on current TensorFlow
-        raise ExperimentError(f"{folder}: damaged or incomplete checkpoint ({error})") from error
+    stored = checkpoints.read(folder)
     if not any(name.startswith("net/encoder/") for name in stored.arrays):
         raise ExperimentError(f"{stored.path}: has no variable net/encoder/…; it is no checkpoint of this network")
     return stored

@@ -16,6 +16,7 @@ import tf1_graph
 from nn.optimizers import OPTIMIZERS
 from physics_models import checkpoints, tf1_checkpoint
 from physics_models.errors import ExperimentError
+from physics_models.experiment import write_marker
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, get_task
 
@@ -108,6 +109,17 @@ def test_a_variable_that_the_original_lacks_is_left_out_and_named(tmp_path, ours
     lines = tf1_checkpoint.export_checkpoint(tmp_path / "more", tmp_path / "tf1")
     assert lines[-1] == "left out, the original has no such variable: physics_lr"
     assert_same_bits(checkpoints.read(tmp_path / "tf1").arrays, arrays)
+
+
+def test_an_export_says_which_settings_the_original_lacks(tmp_path, ours):
+    write_marker(ours, {"vel_encoder": "mlp", "calibrated_coords": False}, TASKS["spring_color"])
+    assert len(tf1_checkpoint.export_checkpoint(ours, tmp_path / "tf1")) == 2
+    write_marker(ours, {"vel_encoder": "gauss_newton", "calibrated_coords": True}, TASKS["spring_color"])
+    notes = tf1_checkpoint.export_checkpoint(ours, tmp_path / "other")[2:]
+    assert [note.split(",")[0] for note in notes] == [
+        "note: trained with --vel_encoder=gauss_newton",
+        "note: trained with --calibrated_coords=True",
+    ]
 
 
 @pytest.mark.parametrize(
