@@ -106,7 +106,8 @@ def check_not_negative(*names: str) -> None:
 def check_choice(name: str, choices: Iterable[str]) -> None:
     """Raise `ExperimentError`, naming the `choices`, if the flag is none of them."""
     if FLAGS[name].value not in choices:
-        raise ExperimentError(f"--{name}={FLAGS[name].value}: unknown; choose one of {', '.join(sorted(choices))}")
+        named = ", ".join(sorted(filter(None, choices)))
+        raise ExperimentError(f"--{name}={FLAGS[name].value}: unknown; choose one of {named}")
 
 
 def check_flags() -> None:
@@ -182,8 +183,23 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     try:
         app.run(reporting, flags_parser=lambda args: FLAGS(args))
-    except flags.Error as error:
-        fail(error)
+    except (flags.Error, ValueError) as error:  # --noFLAG=value is a ValueError of absl's
+        fail(in_plain_words(str(error)))
+
+
+def in_plain_words(error: str) -> str:
+    """An error of absl's flags, as the other errors are worded."""
+    wrong = re.match(r"flag (--(\w+)=.*?): ", error, re.DOTALL)
+    if wrong:
+        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        kind = kinds.get(FLAGS[wrong[2]].flag_type())
+        return f"{wrong[1]}: must be {kind}" if kind else error
+    unknown = re.match(r"Unknown command line flag '(.*?)'(?:\. Did you mean: (\w+))?", error, re.DOTALL)
+    if unknown:
+        meant = f"did you mean --{unknown[2]}?" if unknown[2] else "--help lists the flags"
+        return f"--{unknown[1]}: no such flag; {meant}"
+    missing = re.match(r"Missing value for flag (--\w+)", error)
+    return f"{missing[1]}: needs a value" if missing else error
 
 
 def leave(message: str, code: int) -> NoReturn:

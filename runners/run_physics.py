@@ -83,8 +83,16 @@ def check_flags() -> Task:
         run_base.check_choice(name, choices)
     run_base.check_positive("recurrent_units", "lstm_layers")
     run_base.check_not_negative("autoencoder_loss", "datapoints")
-    staged_run.is_staged()
+    check_belongs("runners.custom_task", is_custom, "--task=custom")
+    check_belongs("runners.staged_run", staged_run.is_staged(), "--schedule=staged")
     return custom_task.from_flags() if is_custom else task
+
+
+def check_belongs(module: str, used: bool, where: str) -> None:
+    """Raise `ExperimentError` for a flag of `module` that is given where it is not `used`."""
+    for flag in FLAGS.flags_by_module_dict()[module]:
+        if flag.present and not used and flag.name != "schedule":
+            raise ExperimentError(f"--{flag.name}: belongs to {where}")
 
 
 def evaluate(task: Task) -> None:
@@ -240,6 +248,8 @@ def load_data(task: Task, length: str) -> dict:
     name, seq_len = (
         (recipe.train_file, recipe.train_len) if length == "train" else (recipe.test_file, recipe.test_len)
     )
+    if FLAGS.data_dir and Path(FLAGS.data_dir).is_file():
+        raise ExperimentError(f"--data_dir={FLAGS.data_dir}: a file; give the folder of the data files")
     folder = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
     file = folder / name
     if not file.exists():

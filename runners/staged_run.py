@@ -11,7 +11,7 @@ from absl import flags
 
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, check_not_negative, check_positive, logger
 
 if TYPE_CHECKING:
     from physics_models.physics_net import PhysicsNet
@@ -36,12 +36,10 @@ def is_staged() -> bool:
         raise ExperimentError(f"--schedule={FLAGS.schedule}: unknown; choose one of joint, staged, autoencoder")
     if FLAGS.schedule == JOINT:
         return False
-    positive = [f"{name}_{part}" for name in STAGE_NAMES for part in ("steps", "batch", "rate")]
-    for name in (*positive, "found_below", "tries"):
-        if FLAGS[name].value is not None and FLAGS[name].value <= 0:
-            raise ExperimentError(f"--{name}={FLAGS[name].value}: must be above zero")
-    if FLAGS.guide is not None and FLAGS.guide < 0:
-        raise ExperimentError(f"--guide={FLAGS.guide}: must not be negative")
+    check_positive(*(f"{name}_{part}" for name in STAGE_NAMES for part in ("steps", "batch", "rate")))
+    check_positive("found_below", "tries")
+    if FLAGS.guide is not None:
+        check_not_negative("guide")
     if FLAGS.use_ckpt and not FLAGS.test_mode:
         raise ExperimentError("--use_ckpt=true trains with --schedule=joint only; a staged run goes on with --resume")
     return True
