@@ -47,6 +47,7 @@ class ConvSTDecoder(tf.keras.layers.Layer):
         self.template = VariableFromNetwork((n_objs, size, size, 1))
         self.content = VariableFromNetwork((n_objs, size, size, channels))
         self.background = VariableFromNetwork((1, img_size, img_size, channels))
+        self.built = True  # mostly read through `rows`, not called: Keras would warn of unbuilt state
 
     def dense_layers(self) -> list[tf.keras.layers.Layer]:
         """The dense layers of template, contents and background, in the original's call order."""

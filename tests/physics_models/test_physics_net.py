@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nn.encoders import ImageDense
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, get_task
 
@@ -229,15 +230,14 @@ def test_the_shapes_of_every_stage(task, monkeypatch):
     """On two sequences: the same formulas as at B = 100."""
     net, wanted, seen = PhysicsNet(get_task(task)), stages(task, 2), {}
     net(tf.zeros(wanted["input"]))  # Keras 3 walks through a layer once more at its first call
-    dense, unet, paste, encoder = (
-        tf.keras.layers.Dense.call, type(net.encoder.unet).call, "nn.decoders.axis_aligned_paste", net.encoder,
-    )  # fmt: skip
+    unet, paste, encoder = type(net.encoder.unet).call, "nn.decoders.axis_aligned_paste", net.encoder
+    dense = {kind: kind.call for kind in (ImageDense, tf.keras.layers.Dense)}
 
     def dense_call(self, x):
         for name, layer in (("location net in", encoder.location_net[0]), ("velocity net in", net.init_vel.net[0])):
             if self is layer:
                 seen[name] = x.shape
-        return dense(self, x)
+        return dense[type(self)](self, x)
 
     def unet_call(self, frames):
         logits = unet(self, frames)
@@ -251,7 +251,8 @@ def test_the_shapes_of_every_stage(task, monkeypatch):
         seen.update({"STN in": templates.shape, "STN out": pasted.shape})
         return pasted
 
-    monkeypatch.setattr(tf.keras.layers.Dense, "call", dense_call)
+    for kind in dense:
+        monkeypatch.setattr(kind, "call", dense_call)
     monkeypatch.setattr(type(net.encoder.unet), "call", unet_call)
     monkeypatch.setattr(paste, paste_call)
     frames = tf.zeros(wanted["input"])

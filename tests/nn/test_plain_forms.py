@@ -1,0 +1,139 @@
+"""Each function that was rewritten for speed equals its plain equation, in value and gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nn.blocks import resize_bilinear_tf1, softmax_with_background, upsample_twice
+from nn.decoders import OUTSIDE_LOGIT, ConvSTDecoder
+from nn.encoders import ConvEncoder, average_pairs
+from nn.stn import resampler_tf, spatial_transformer
+from physics_models.base import tf_variable
+
+
+def noise(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.random.stateless_normal(shape, [seed, 7])
+
+
+def value_and_gradients(function, sources):
+    """`function()` and the gradients of sum(function() · noise) with respect to `sources`."""
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        value = function()
+        loss = tf.reduce_sum(value * noise(*value.shape, seed=1))
+    return [value, *tape.gradient(loss, sources)]
+
+
+def assert_equal(found, expected, tolerance=2e-6):
+    for ours, plain in zip(found, expected):
+        ours, plain = tf.convert_to_tensor(ours).numpy(), tf.convert_to_tensor(plain).numpy()
+        assert ours.shape == plain.shape
+        np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16, 5), (3, 9, 9, 32), (2, 1, 4, 1), (1, 3, 7, 2)])
+def test_upsampling(shape):
+    images, size = noise(*shape), (2 * shape[1], 2 * shape[2])
+    plain = tf.raw_ops.ResizeBilinear
+    assert_equal(
+        value_and_gradients(lambda: upsample_twice(images), [images]),
+        value_and_gradients(lambda: plain(images=images, size=size, half_pixel_centers=False), [images]),
+    )
+
+
+def test_other_sizes_take_tensorflows_kernel():
+    images = noise(2, 7, 7, 3)
+    for size in [(15, 15), (14, 15), (7, 7)]:
+        expected = tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=False)
+        np.testing.assert_array_equal(resize_bilinear_tf1(images, size), expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("objects", [1, 2, 5])
+def test_softmax_with_background(objects, scale):
+    logits = scale * noise(objects, 3, 8, 8)
+
+    def joined():
+        masks, background = softmax_with_background(logits)
+        return tf.concat([masks, background[None]], axis=0)
+
+    def plain():
+        return tf.nn.softmax(tf.concat([logits, tf.ones_like(logits[:1])], axis=0), axis=0)
+
+    assert_equal(value_and_gradients(joined, [logits]), value_and_gradients(plain, [logits]))
+
+
+def test_average_pairs():
+    images = noise(2, 3, 8, 6, 3)  # [N, F, H, W, C]
+    plain = tf.nn.avg_pool2d(tf.reshape(images, [6, 8, 6, 3]), 2, 2, "VALID")
+    pooled = average_pairs(tf.transpose(images, [0, 1, 2, 4, 3]))
+    assert_equal([tf.transpose(pooled, [0, 1, 2, 4, 3])], [tf.reshape(plain, [2, 3, 4, 3, 3])])
+
+
+def plain_positions(encoder: ConvEncoder, frames: tf.Tensor) -> tf.Tensor:
+    """Positions [F, 2N] by the original's steps: softmax over N + 1 channels, mask · frame, flattened."""
+    logits = encoder.unet(frames)
+    masks = tf.nn.softmax(tf.concat([logits, tf.ones_like(logits[..., :1])], axis=-1))
+    first, second, last = encoder.location_net
+    positions = []
+    for i in range(encoder.n_objs):
+        x = masks[..., i : i + 1] * frames
+        if not encoder.shallow:
+            x = tf.nn.avg_pool2d(x, 2, 2, "VALID")
+        x = tf.reshape(x, [len(frames), -1])
+        x = tf.nn.relu(x @ tf.convert_to_tensor(first.kernel) + tf.convert_to_tensor(first.bias))
+        positions.append(last(second(x)))
+    half = encoder.img_size / 2
+    return tf.tanh(tf.concat(positions, axis=-1)) * half + half
+
+
+@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (40, 3, 2)])
+def test_the_encoders_positions(size, channels, objects):
+    tf.keras.utils.set_random_seed(0)
+    encoder = ConvEncoder(size, channels, objects)
+    frames = tf.random.stateless_uniform([3, size, size, channels], [0, 1])
+    weights = [tf_variable(v) for v in encoder.trainable_variables]
+    assert_equal(
+        value_and_gradients(lambda: encoder(frames).positions, weights),
+        value_and_gradients(lambda: plain_positions(encoder, frames), weights),
+        5e-6,
+    )
+
+
+def plain_frames(decoder: ConvSTDecoder, positions: tf.Tensor) -> tf.Tensor:
+    """Frames [b, H, H, C] by the original's steps: each object through the gathering spatial transformer."""
+    size, side = decoder.img_size, decoder.img_size // 2
+    sprites = decoder.sprites()
+    logits, contents = [], []
+    for i in range(decoder.n_objs):
+        x, y = tf.unstack(positions[:, 2 * i : 2 * i + 2], axis=-1)
+        zero, scale = tf.zeros_like(x), sprites.sigma * tf.ones_like(x)
+        shift_x, shift_y = ((size / 2 - place) / side * sprites.sigma for place in (x, y))
+        theta = tf.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1)
+        parts = tf.concat([sprites.templates[i] + OUTSIDE_LOGIT, tf.sigmoid(sprites.contents[i])], axis=-1)
+        parts = tf.repeat(parts[None], len(positions), axis=0)
+        pasted = spatial_transformer(parts, theta, (size, size), resampler_tf)
+        logits.append(pasted[..., :1] - OUTSIDE_LOGIT)
+        contents.append(pasted[..., 1:])
+    masks = tf.nn.softmax(tf.concat([*logits, tf.ones_like(logits[0])], axis=-1))
+    frames = masks[..., -1:] * sprites.background
+    for i, content in enumerate(contents):
+        frames += masks[..., i : i + 1] * content
+    return frames
+
+
+@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (32, 3, 1)])
+def test_the_decoders_frames(size, channels, objects):
+    tf.keras.utils.set_random_seed(0)
+    decoder = ConvSTDecoder(size, channels, objects)
+    decoder.logsigma.assign(0.3)
+    positions = tf.random.stateless_uniform([4, 2 * objects], [2, 3], 0, size)
+    weights = [tf_variable(v) for v in decoder.trainable_variables]
+    assert_equal(
+        value_and_gradients(lambda: decoder(positions), [positions, *weights]),
+        value_and_gradients(lambda: plain_frames(decoder, positions), [positions, *weights]),
+        2e-5,
+    )
+    np.testing.assert_array_equal(tf.transpose(decoder.rows(positions), [0, 1, 3, 2]), decoder(positions))
