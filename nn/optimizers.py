@@ -1,4 +1,4 @@
-"""TF1's update rules (`OPTIMIZERS` in `nn/network/base.py` of the original), number for number.
+"""TF1's update rules (`OPTIMIZERS` in `nn/network/base.py` of the original), number for number, by its kernels.
 
 Keras's rules differ: its RMSProp starts its accumulator at zero, and its Adam's epsilon acts elsewhere.
 """
@@ -6,13 +6,9 @@ Keras's rules differ: its RMSProp starts its accumulator at zero, and its Adam's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
-
-# TF1 takes 1 − β in float32, where 1 − 0.999 is 1.3e-5 too small; Adam's bias correction takes that out again.
-ONE_MINUS_BETA1 = np.float32(1) - np.float32(0.9)
-ONE_MINUS_BETA2 = np.float32(1) - np.float32(0.999)
 
 
 class Optimizer(tf.Module):
@@ -36,23 +32,27 @@ class Optimizer(tf.Module):
         return {"base_lr": self.rate, **self.slots}
 
     def apply(self, gradients: Sequence[tf.Tensor | None]) -> None:
-        """Update the variables in place, given their gradients in order; None leaves a variable out."""
+        """Update the variables in place, given their gradients in order; None leaves a variable out.
+
+        Under a distribution strategy: once for all replicas, with gradients that are the same on each.
+        """
+        strategy = tf.distribute.get_strategy()
         for (name, variable), gradient in zip(self.targets.items(), gradients):
             if gradient is not None:
                 slots = [self.slots[f"{name}/{slot}"] for slot in self.slot_names]
-                variable.assign_sub(self.update(gradient, *slots))
+                strategy.extended.update(variable, self.update, args=(gradient, *slots))
 
-    def update(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
-        """What to take off the variable; advances its slots."""
+    def update(self, variable: tf.Variable, gradient: tf.Tensor, *slots: tf.Variable) -> Any:
+        """Advance one variable and its slots, by the very kernel that TF1 uses."""
         raise NotImplementedError
 
 
 class GradientDescent(Optimizer):
     """var −= lr·g."""
 
-    def update(self, gradient, *slots):
-        """lr·g."""
-        return self.rate * gradient
+    def update(self, variable, gradient, *slots):
+        """Move against the gradient."""
+        return tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=self.rate, delta=gradient)
 
 
 class Momentum(Optimizer):
@@ -61,10 +61,12 @@ class Momentum(Optimizer):
     slot_names = ("Momentum",)
     slot_starts = (0.0,)
 
-    def update(self, gradient, *slots):
-        """lr·a."""
+    def update(self, variable, gradient, *slots):
+        """Add to the accumulator and move against it."""
         (accumulator,) = slots
-        return self.rate * accumulator.assign(0.9 * accumulator + gradient)
+        return tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle, accum=accumulator.handle, lr=self.rate, grad=gradient, momentum=0.9
+        )
 
 
 class RMSProp(Optimizer):
@@ -76,11 +78,13 @@ class RMSProp(Optimizer):
     slot_names = ("RMSProp", "RMSProp_1")
     slot_starts = (1.0, 0.0)
 
-    def update(self, gradient, *slots):
-        """lr·g/sqrt(ms + 1e-10)."""
+    def update(self, variable, gradient, *slots):
+        """Update the mean square and move by the gradient over its root."""
         mean_square, last_update = slots
-        ms = mean_square.assign_add(0.1 * (tf.square(gradient) - mean_square))
-        return last_update.assign(self.rate * gradient * tf.math.rsqrt(ms + 1e-10))
+        return tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle, ms=mean_square.handle, mom=last_update.handle, lr=self.rate, grad=gradient,
+            rho=0.9, momentum=0.0, epsilon=1e-10,
+        )  # fmt: skip
 
 
 class Adam(Optimizer):
@@ -100,18 +104,18 @@ class Adam(Optimizer):
         return {**super().named_variables(), **powers}
 
     def apply(self, gradients: Sequence[tf.Tensor | None]) -> None:
-        """Update the variables in place, given their gradients in order; None leaves a variable out."""
+        """As `Optimizer.apply`; advances the powers of the betas."""
         super().apply(gradients)
         self.beta1_power.assign(0.9 * self.beta1_power)
         self.beta2_power.assign(0.999 * self.beta2_power)
 
-    def update(self, gradient, *slots):
-        """lr·sqrt(1 − β2ᵗ)/(1 − β1ᵗ)·m/(sqrt(v) + 1e-8)."""
+    def update(self, variable, gradient, *slots):
+        """Update both moments and move by their ratio."""
         first, second = slots
-        m = first.assign_add(ONE_MINUS_BETA1 * (gradient - first))
-        v = second.assign_add(ONE_MINUS_BETA2 * (tf.square(gradient) - second))
-        rate = self.rate * tf.sqrt(1.0 - self.beta2_power) / (1.0 - self.beta1_power)
-        return rate * m / (tf.sqrt(v) + 1e-8)
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle, m=first.handle, v=second.handle, lr=self.rate, grad=gradient,
+            beta1_power=self.beta1_power, beta2_power=self.beta2_power, beta1=0.9, beta2=0.999, epsilon=1e-8,
+        )  # fmt: skip
 
 
 OPTIMIZERS = {"rmsprop": RMSProp, "adam": Adam, "momentum": Momentum, "sgd": GradientDescent}
