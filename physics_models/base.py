@@ -59,9 +59,9 @@ class BaseNet(tf.keras.layers.Layer):
         self.guard = StepGuard()
         self.stop_request = StopRequest()
         self.watchers: tuple[Watcher, ...] = ()
-        self._train_function = tf.function(self._train_step)
+        self._train_function = tf.function(self._train_step, autograph=False)
         frames = tf.TensorSpec([None, None, task.img_size, task.img_size, channels], tf.float32)
-        self.eval_step = tf.function(self._eval_step, input_signature=[frames])
+        self.eval_step = tf.function(self._eval_step, input_signature=[frames], autograph=False)
 
     # Variables and optimizer
 
