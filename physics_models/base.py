@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,12 @@ class BaseNet(tf.keras.layers.Layer):
         for watcher in self.watchers:
             watcher.evaluated(self, split, epoch, losses, drawn)
         return losses
+
+    def scalars(self) -> dict[str, float]:
+        """The trainable scalars as what they are logarithms of: `sigma`, and the cell's `k` and `l`, or `g`."""
+        named = {n: v for n, v in self.variables_by_name(trainable_only=True).items() if not v.shape.rank}
+        short = {name.split("/")[-1]: variable for name, variable in named.items()}
+        return {re.sub("^log_?", "", name): float(np.exp(variable.numpy())) for name, variable in short.items()}
 
     def describe_parameters(self) -> str:
         """The trainable scalars as the original logs them: [('net/decoder/logsigma:0', 0.0), …]."""

@@ -163,6 +163,9 @@ class StagedTraining:
 
     def run(self) -> PhysicsNet:
         """Run what is left of the stages; returns the trained network."""
+        steps = [getattr(self.settings, name).steps for name in self.stages]
+        for watcher in self.net.watchers:
+            watcher.started(self.net, sum(steps[: self.stage]) + self.step, sum(steps))
         while self.stage < len(self.stages):
             name = self.stages[self.stage]
             logger.info("stage - %s: begins at step %d, seed %d", name, self.step, self.seed)
@@ -187,6 +190,8 @@ class StagedTraining:
                 self._log_step(name, float(loss))
             self.step += 1
             self.net.iteration += 1
+            for watcher in self.net.watchers:
+                watcher.stepped(self.net)
             stop = self.net.stop_request.number is not None
             if stop or self.step % self.save_every == 0 or self.step == stage.steps:
                 self._check_numbers(name)
@@ -210,6 +215,8 @@ class StagedTraining:
             logger.info("train - iter=%d train_loss=%s", self.net.iteration, np.float32(loss))
         else:
             logger.info("stage - %s iter=%d loss=%s", name, self.step, np.float32(loss))
+        for watcher in self.net.watchers:
+            watcher.printed(self.net, loss)
 
     def _fresh_optimizer(self, stage: Stage) -> None:
         """The slots of the stage before belong to another loss."""

@@ -61,7 +61,7 @@ class Training:
         self.data_sum = zlib.crc32(self.data["train"].X)
         self.batches = len(self.data["train"].X) // self.batch_size
         for watcher in net.watchers:
-            watcher.started(net, self.epochs, self.batches)
+            watcher.started(net, net.epoch * self.batches + net.step, self.epochs * self.batches)
         if net.iteration == 0 and not self.debug:
             self._validate(0)
         while net.epoch < self.epochs:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Watcher:
     """Is told what happens in a training; each method does nothing unless a subclass gives it."""
 
-    def started(self, net: BaseNet, epochs: int, steps: int) -> None:
-        """A training of `epochs` with `steps` each begins, or goes on."""
+    def started(self, net: BaseNet, done: int, total: int) -> None:
+        """A training of `total` steps begins, or goes on after the first `done`."""
 
     def stepped(self, net: BaseNet) -> None:
         """A step is done. Called at each: reading a tensor here would make a GPU wait."""

@@ -11,13 +11,16 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from data_gen.errors import DataError
 from physics_models.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from physics_models.progress import ProgressBar
 
 FLAGS = flags.FLAGS
 
@@ -40,26 +43,40 @@ flags.DEFINE_bool("resume", False, "go on with the run in save_dir where it was 
 flags.DEFINE_integer("keep_checkpoints", 1, "how many checkpoints to keep, the newest")
 flags.DEFINE_string("on_nan", "stop", "what to do about a loss or gradient that is not finite: stop, or skip the step")
 flags.DEFINE_string("device", "", "cpu, gpu or gpu:N; by default the GPUs, where there are any")
+flags.DEFINE_bool("tensorboard", True, "write summaries for TensorBoard into save_dir/tb")
 flags.DEFINE_bool("deterministic", False, "on a GPU: only operations that give the same bits each time, if slower")
 
 # What --resume lets be different from what the run was begun with: nothing that the weights depend on.
 MAY_DIFFER = (
     "epochs", "save_dir", "save_every_n_epochs", "eval_every_n_epochs", "print_interval", "debug", "test_mode",
-    "overwrite", "resume", "keep_checkpoints", "on_nan", "device", "data_dir",
+    "overwrite", "resume", "keep_checkpoints", "on_nan", "device", "data_dir", "tensorboard",
 )  # fmt: skip
 
 logger = logging.getLogger("tf")
 
 
-def log_to_console() -> None:
+class ConsoleHandler(logging.StreamHandler):
+    """Writes messages to stderr, where a bar at the bottom of the terminal makes way for them."""
+
+    bar: ProgressBar | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`."""
+        if self.bar is not None:
+            self.bar.wipe()
+        super().emit(record)
+
+
+def log_to_console() -> ConsoleHandler:
     """Send the messages of the logger `tf` to stderr, in the format of log.txt."""
     from physics_models.save_dir import LOG_FORMAT
 
-    handler = logging.StreamHandler()
+    handler = ConsoleHandler()
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    return handler
 
 
 @contextlib.contextmanager

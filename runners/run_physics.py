@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from physics_models.base import BaseNet
     from physics_models.checkpoints import Stored
     from physics_models.experiment import CutOff
+    from physics_models.watchers import Watcher
 
 flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
 flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
@@ -57,7 +58,7 @@ note = logging.getLogger("tf.note")
 def main(argv: list[str]) -> None:
     """Check the flags, train unless `--test_mode`, then evaluate the test file's sequences."""
     task = check_flags()
-    run_base.log_to_console()
+    console = run_base.log_to_console()
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
     with run_base.quiet_start_up():
         import tensorflow as tf
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> None:
         if FLAGS.test_mode:
             evaluate(task)
         else:
-            train(task)
+            train(task, console)
     except tf.errors.ResourceExhaustedError as error:
         raise ExperimentError("out of memory; take a smaller --batch_size") from error
 
@@ -99,6 +100,7 @@ def evaluate(task: Task) -> None:
     """Evaluate a checkpoint on the test file."""
     from physics_models import checkpoints, save_dir
     from physics_models.experiment import write_marker
+    from physics_models.report import closing_lines
 
     net = build(task)
     checkpoints.restore(net, checkpoints.read(FLAGS.ckpt_dir or FLAGS.save_dir))
@@ -116,12 +118,14 @@ def evaluate(task: Task) -> None:
         run_base.leave(str(interrupted), interrupted.exit_code)
     finally:
         save_dir.close_log(log)
+    print("\n".join(closing_lines(FLAGS.save_dir, net.scalars(), task)), flush=True)
 
 
-def train(task: Task) -> None:
+def train(task: Task, console: run_base.ConsoleHandler) -> None:
     """Train, from the start or where a run was cut off, and evaluate the test file with the network trained."""
     from physics_models import checkpoints, save_dir
     from physics_models.experiment import find_cut_off
+    from physics_models.report import closing_lines
 
     staged = staged_run.is_staged()
     cut_off = stored = None
@@ -143,12 +147,14 @@ def train(task: Task) -> None:
             take_up_data(data["train"], stored)
     log, run_id = open_run(task, cut_off)
     stop = StopRequest()
+    watchers = ()
 
     def attended(net: BaseNet) -> BaseNet:
-        net.run_id, net.stop_request = run_id, stop
+        net.run_id, net.stop_request, net.watchers = run_id, stop, watchers
         return net
 
     try:
+        watchers = watchers_of_run(console)  # `attended` is called after this
         logger.info("\n".join(sys.argv))
         save_dir.save_code(FLAGS.save_dir)
         with stop:
@@ -162,7 +168,25 @@ def train(task: Task) -> None:
         go_on = run_base.command_line(*([] if FLAGS.resume else ["--resume"]))
         run_base.leave(f"{interrupted} and saved; to go on: {go_on}", interrupted.exit_code)
     finally:
+        for watcher in watchers:
+            watcher.close()
         save_dir.close_log(log)
+    print("\n".join(closing_lines(FLAGS.save_dir, net.scalars(), task)), flush=True)
+
+
+def watchers_of_run(console: run_base.ConsoleHandler) -> tuple[Watcher, ...]:
+    """Who looks on: metrics.csv, summaries if they are asked for, and a progress bar on a terminal."""
+    from physics_models.metrics import MetricsFile
+    from physics_models.progress import ProgressBar
+    from physics_models.summaries import Summaries
+
+    watchers: list[Watcher] = [MetricsFile(FLAGS.save_dir)]
+    if FLAGS.tensorboard:
+        watchers.append(Summaries(FLAGS.save_dir))
+    if console.stream.isatty():
+        console.bar = ProgressBar(console.stream)
+        watchers.append(console.bar)
+    return tuple(watchers)
 
 
 def take_up_data(iterator: DataIterator, stored: Stored) -> None:
