@@ -18,6 +18,7 @@ from absl import logging as absl_logging
 
 from data_gen.errors import DataError
 from physics_models.errors import ExperimentError
+from runners import command_help
 
 if TYPE_CHECKING:
     from physics_models.progress import ProgressBar
@@ -150,9 +151,7 @@ def check_flags() -> None:
 
 def settings() -> dict[str, Any]:
     """The value of every flag of the commands, by name."""
-    own = FLAGS.flags_by_module_dict()
-    modules = [m for m in own if m.startswith("runners.") or m == sys.argv[0]]
-    return {flag.name: flag.value for module in modules for flag in own[module]}
+    return {name: flag.value for name, flag in command_help.own_flags().items()}
 
 
 def choose_device() -> None:
@@ -182,6 +181,9 @@ def command_line(*more: str) -> str:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Parse the flags and run `main`; a user's mistake becomes one line on stderr and exit code 1."""
+    if command_help.is_help(sys.argv[1:]):
+        print(command_help.help_text(sys.modules[main.__module__].__doc__), end="")
+        sys.exit(0)
 
     def reporting(argv: list[str]) -> None:
         absl_logging.set_verbosity(absl_logging.WARNING)

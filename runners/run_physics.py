@@ -18,7 +18,7 @@ from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from physics_models.errors import ExperimentError
 from physics_models.interruption import Interrupted, StopRequest
 from physics_models.tasks import Task, get_task
-from runners import custom_task, run_base, staged_run
+from runners import command_help, custom_task, run_base, staged_run
 from runners.run_base import FLAGS, logger
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
 flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer")
 flags.DEFINE_integer("lstm_layers", 1, "black-box dynamics: LSTM layers")
 flags.DEFINE_string("cell_type", "", "another cell than the task's; lstm for black-box dynamics")
-flags.DEFINE_string("encoder_type", "conv_encoder", "encoder")
-flags.DEFINE_string("decoder_type", "conv_st_decoder", "decoder")
+flags.DEFINE_string("encoder_type", "conv_encoder", "what finds the positions in a frame")
+flags.DEFINE_string("decoder_type", "conv_st_decoder", "what draws a frame from positions")
 flags.DEFINE_float("autoencoder_loss", 0.0, "weight of the reconstruction loss")
 flags.DEFINE_bool("alt_vel", False, "linear velocity encoder")
 flags.DEFINE_string("vel_encoder", "mlp", "mlp, or gauss_newton: the state that fits the input positions")
@@ -57,6 +57,9 @@ note = logging.getLogger("tf.note")
 
 def main(argv: list[str]) -> None:
     """Check the flags, train unless `--test_mode`, then evaluate the test file's sequences."""
+    if len(sys.argv) == 1:
+        print(command_help.tasks_text(sys.argv[0]), end="")
+        return
     task = check_flags()
     console = run_base.log_to_console()
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
