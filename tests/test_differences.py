@@ -174,11 +174,12 @@ def command(monkeypatch, tmp_path):
     net = SimpleNamespace(
         train=lambda data, folder, **settings: notes.append("train"),
         eval=lambda data, split, *_: notes.append(f"eval {split} {data['test'].X.shape[1]}"),
+        scalars=dict,
     )
     monkeypatch.setattr(run_physics, "build", lambda task: notes.append("build") or net)
     monkeypatch.setattr(checkpoints, "read", lambda folder: notes.append(f"read {folder}"))
     monkeypatch.setattr(checkpoints, "restore", lambda net, stored: notes.append("restore"))
-    monkeypatch.setattr(run_base, "log_to_console", lambda: None)
+    monkeypatch.setattr(run_base, "log_to_console", run_base.ConsoleHandler)
 
     def run(**values):
         values = {"task": "spring_color", "save_dir": str(tmp_path / "run"), "batch_size": 2, **values}
@@ -242,13 +243,13 @@ def test_a_step_with_a_number_that_is_not_finite_is_left_out():
 def test_training_decodes_no_step_beyond_the_loss(monkeypatch):
     net, frames = PhysicsNet(TINY, autoencoder_loss=3.0), batch()
     net(frames)  # Keras 3 walks through a layer once more at its first call
-    decoded, call = [], ConvSTDecoder.call
+    decoded, rows = [], ConvSTDecoder.rows
 
     def counted(self, positions, *rest):
         decoded.append(len(positions))
-        return call(self, positions, *rest)
+        return rows(self, positions, *rest)
 
-    monkeypatch.setattr(ConvSTDecoder, "call", counted)
+    monkeypatch.setattr(ConvSTDecoder, "rows", counted)
     train_loss = net.train_loss(frames)
     whole = net.compute_losses(frames, net(frames))["train_loss"]
     np.testing.assert_allclose(train_loss, whole, rtol=1e-6)
