@@ -78,8 +78,12 @@ def get_iterators(
     `datapoints` > 0 keeps only so many training sequences. A film (see `load_film`) is resized to `img_size` pixels
     and cut into sequences of `seq_len` frames. Raises `DataError` for a missing, damaged or unsuitable file.
     """
-    is_film = Path(file).is_dir() or Path(file).suffix != ".npz"
-    frames = load_film(file, img_size, seq_len) if is_film else load_frames(file, splits)
+    if is_film(Path(file)):
+        frames = load_film(file, img_size, seq_len)
+    else:
+        frames = load_frames(file, splits)
+        if img_size or seq_len:
+            raise DataError(f"{file}: has its splits already; --img_size and --seq_len are for a film")
     if datapoints > 0:
         if datapoints > len(frames["train"]):
             raise DataError(f"--datapoints={datapoints}: {file} has only {len(frames['train'])} training sequences")
@@ -119,8 +123,20 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
     return frames
 
 
+def is_film(path: Path) -> bool:
+    """Whether `path` is a recording still to be cut: everything but an .npz with one of the splits' arrays."""
+    if path.is_dir() or path.suffix != ".npz":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False  # `load_frames` says what is wrong with it
+    return bool(names) and not any(f"{split}_x.npy" in names for split in SPLITS)
+
+
 def load_film(path: str | Path, img_size: int | None, seq_len: int | None) -> dict[str, np.ndarray]:
-    """A folder of PNG frames, a GIF or an MP4, as `load_frames` gives a data file.
+    """A folder of PNG frames, a GIF, an MP4 or an .npz of one film, as `load_frames` gives a data file.
 
     The last tenth of the sequences (at least one) is the test split, the tenth before it the validation split.
     Raises `DataError` for a missing or damaged film, or one of fewer than three sequences.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from nn.cells import CELLS, LSTMCell, State
@@ -70,6 +72,8 @@ class PhysicsNet(BaseNet):
             raise ExperimentError(f"--vel_encoder={vel_encoder}: unknown; choose one of {', '.join(VEL_ENCODERS)}")
         if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
             raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
+        self._start = tf.function(self._start_state, autograph=False, reduce_retracing=True)
+        self._advance = tf.function(self._advance_and_decode, autograph=False, reduce_retracing=True)
 
     def call(self, frames: tf.Tensor, steps: int | tf.Tensor | None = None) -> Rollout:
         """Walk `frames` [B, T, H, H, C] in [0, 1] through the network.
@@ -100,10 +104,44 @@ class PhysicsNet(BaseNet):
 
     def rollout(self, state: State, steps: int | tf.Tensor) -> tf.Tensor:
         """Positions and velocities [B, steps + 1, 4N]: the initial `state`'s and those of `steps` cell calls."""
-        states = tf.scan(lambda state, _: self.cell(state), tf.range(steps), initializer=state)
+        states = self._states(state, steps)
         first = tf.concat(state[:2], axis=-1)[None]
         sequence = tf.concat([first, tf.concat(states[:2], axis=-1)], axis=0)
         return tf.transpose(sequence, [1, 0, 2])
+
+    def _states(self, state: State, steps: int | tf.Tensor) -> State:
+        """The states after each of `steps` cell calls, [steps, B, …]."""
+        return tf.scan(lambda state, _: self.cell(state), tf.range(steps), initializer=state)
+
+    def predict_frames(self, frames: tf.Tensor, steps: int, chunk: int = 50) -> Iterator[np.ndarray]:
+        """The `steps` frames that follow the first L of `frames` [B, ≥ L, H, H, C] in [0, 1], `chunk` steps at a time.
+
+        Yields float32 arrays [B, ≤ chunk, H, H, C], joined along time the `output` of `call`. Only one chunk is in
+        memory, however many steps there are. Raises `ExperimentError` for fewer than L frames, `chunk` below 1 or
+        `steps` below 0.
+        """
+        inputs = self.task.input_steps
+        if frames.shape[1] < inputs:
+            raise ExperimentError(f"{frames.shape[1]} frames to predict from; task {self.task.name} needs {inputs}")
+        if chunk < 1 or steps < 0:
+            raise ExperimentError(f"predict_frames: steps={steps}, chunk={chunk}; give steps from 0 and chunk from 1")
+        return self._chunks(self._start(tf.convert_to_tensor(frames[:, :inputs])), steps, chunk)
+
+    def _chunks(self, state: State, steps: int, chunk: int) -> Iterator[np.ndarray]:
+        """The frames of `steps` steps from `state` on, `chunk` at a time."""
+        for start in range(0, steps, chunk):
+            state, predicted = self._advance(state, tf.constant(min(chunk, steps - start)))
+            yield predicted.numpy()
+
+    def _start_state(self, frames: tf.Tensor) -> State:
+        """The state at the last of L input frames [B, L, H, H, C]."""
+        return self.initial_state(self.encode(frames)[0])
+
+    def _advance_and_decode(self, state: State, steps: tf.Tensor) -> tuple[State, tf.Tensor]:
+        """The state `steps` cell calls after `state`, and the frames [B, steps, H, H, C] on the way."""
+        states = self._states(state, steps)
+        (predicted,) = self.decode(tf.transpose(states[0], [1, 0, 2]))
+        return tf.nest.map_structure(lambda sequence: sequence[-1], states), predicted
 
     def positions(self, pos_vel_seq: tf.Tensor) -> tf.Tensor:
         """The positions [B, T, 2N] in states [B, T, 4N]."""

@@ -133,3 +133,11 @@ def test_a_flipped_bit_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         get_iterators(path)
+
+
+def test_an_npz_without_splits_is_a_film(tmp_path):
+    np.savez(tmp_path / "film.npz", frames=films(1, frames=35)[0])
+    data = get_iterators(tmp_path / "film.npz", seq_len=7)
+    assert [data[split].X.shape for split in SPLITS] == [(3, 7, 4, 4, 3), (1, 7, 4, 4, 3), (1, 7, 4, 4, 3)]
+    with pytest.raises(DataError, match="film.npz: has its splits already; --img_size and --seq_len are for a film"):
+        get_iterators(write(tmp_path / "film.npz"), seq_len=7)

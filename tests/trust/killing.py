@@ -1,28 +1,32 @@
-"""Kills a training with SIGKILL at random times, resumes it, and compares it with one that was left alone.
-
-    PYTHONPATH=. python tests/trust/killing.py --minutes=60      (what tests/soak.sh does)
-"""
+"""Kills a training with SIGKILL at random times, resumes it, and compares it with one that was left alone."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import multiprocessing
 import os
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from tiny_run import ROOT, messages, write_data
+from tiny_run import ROOT, messages
 
 PRELOAD = ["tensorflow", "matplotlib", "runners.run_physics", "physics_models.physics_net"]
 TIMEOUT = 300  # seconds
 
 # What is seen in the folder while a run does what it is to be killed at.
-SIGNS = {"checkpoint": ".saving", "evaluation": ".outputs.npz.", "picture": ".animation4.gif.", "log": ".experiment"}
+SIGNS = {
+    "checkpoint": (".saving",),
+    "evaluation": (".outputs.npz.", ".extra_outputs.npz."),
+    "picture": (".animation4.gif.", ".example", ".templates.jpg."),
+    "marker": (".experiment.json.",),
+    "list of checkpoints": (".checkpoint.",),
+    "code": (".code.zip.",),
+}
+# What a kill may be aimed at; "any" is a random time after the start.
+MOMENTS = ("start", "any", "step", "step", "checkpoint", "evaluation", "picture")
 
 
 def train(flags: list[str], output: str) -> None:
@@ -36,6 +40,11 @@ def train(flags: list[str], output: str) -> None:
     run_base.run(run_physics.main)
 
 
+def kinds(unfinished: set[tuple[str, int]]) -> list[str]:
+    """Which kinds of `SIGNS` are among those files."""
+    return [kind for kind, signs in SIGNS.items() if any(name.startswith(signs) for name, _ in unfinished)]
+
+
 class Killer:
     """Runs trainings with `flags` in `folder`, and kills them."""
 
@@ -46,7 +55,8 @@ class Killer:
         # A fresh process each time, but one that has imported TensorFlow already.
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
-        self.kills: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()  # by the moment that they were aimed at
+        self.hits: Counter[str] = Counter()  # by what they left unfinished in the folder
 
     def start(self) -> multiprocessing.Process:
         """Start, or resume, the training."""
@@ -63,23 +73,30 @@ class Killer:
 
     def kill_during(self, what: str) -> bool:
         """Start, and kill at a moment of the kind `what`; False if it came to its end before."""
+        before = self.unfinished()
         process = self.start()
         begun, length = time.monotonic(), self.log_length()
         if what == "start":
             time.sleep(self.rng.uniform(0, 6))
+        elif what == "any":
+            time.sleep(self.rng.uniform(0, 15))
         elif what == "step":
             while process.is_alive() and self.log_length() == length:
                 time.sleep(0.005)
             time.sleep(self.rng.uniform(0, 1.5))
         else:
-            while process.is_alive() and not self.seen(SIGNS[what]):
+            while process.is_alive() and what not in kinds(self.unfinished() - before):
                 assert time.monotonic() < begun + TIMEOUT, f"no {what} in {TIMEOUT} s"
+                time.sleep(0.0005)
             time.sleep(self.rng.uniform(0, 0.02))
         killed = process.is_alive()
         process.kill()
         process.join()
         assert process.exitcode in (-9, 0), Path(self.output).read_text()[-2000:]
-        self.kills[what] += killed
+        if killed:
+            self.kills[what] += 1
+            left = kinds(self.unfinished() - before)
+            self.hits[left[0] if left else "nothing: between two writes"] += 1
         return killed
 
     def stop(self, number: int, lines: int) -> str:
@@ -95,12 +112,15 @@ class Killer:
         assert process.exitcode == 128 + number, Path(self.output).read_text()[-2000:]
         return Path(self.output).read_text()
 
-    def seen(self, sign: str) -> bool:
-        """Whether a file that begins like `sign` lies in the folder."""
-        try:
-            return any(name.startswith(sign) for name in os.listdir(self.folder))
-        except FileNotFoundError:
-            return False
+    def unfinished(self) -> set[tuple[str, int]]:
+        """Names and times of change of what is being written in the folder, or was when a run was killed."""
+        found = set()
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):
+                        found.add((entry.name, entry.stat().st_ctime_ns))
+        return found
 
     def log_length(self) -> int:
         """Bytes in log.txt."""
@@ -128,48 +148,10 @@ def assert_equal_runs(folder: Path, expected: Path) -> None:
     assert not foreign_entries(folder)
     left = [entry.name for entry in folder.iterdir() if LEFTOVER.fullmatch(entry.name) or entry.name == SCRATCH]
     assert not left
-    indices = [entry.name for entry in folder.glob("model.ckpt*.index")]
-    assert len(indices) == 1, f"{indices}: only the newest is to be kept"
+    assert sorted(checkpoints.listed(folder)) == sorted(entry.stem for entry in folder.glob("model.ckpt*.index"))
+    assert checkpoints.listed(folder) == checkpoints.listed(expected)
 
 
 def metrics(folder: Path) -> list[str]:
     """The rows of metrics.csv without their time."""
     return [line.partition(",")[2] for line in (folder / "metrics.csv").read_text().splitlines()]
-
-
-def soak(minutes: float, seed: int, kills_a_run: int = 20) -> Counter[str]:
-    """Kill and resume trainings for that long; returns how often at what."""
-    end, total = time.monotonic() + 60 * minutes, Counter()
-    runs = 0
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        flags = [*write_data(work), "--epochs=20", "--save_every_n_epochs=1"]
-        expected = Killer([*flags, f"--save_dir={work / 'expected'}"], work / "expected", seed)
-        expected.finish()
-        while time.monotonic() < end:
-            folder = work / f"run{runs}"
-            killer = Killer([*flags, f"--save_dir={folder}", "--resume"], folder, seed + runs)
-            for _ in range(kills_a_run):
-                killer.kill_during(killer.rng.choice(["start", "step", "step", "checkpoint", "evaluation", "picture"]))
-                if time.monotonic() > end:
-                    break
-            killer.finish()
-            assert_equal_runs(folder, work / "expected")
-            total += killer.kills
-            runs += 1
-            print(f"{runs} runs equal bit for bit after {sum(total.values())} kills: {dict(total)}", flush=True)
-    return total
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=int(np.random.SeedSequence().generate_state(1)[0]))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    soak(options.minutes, options.seed)
-
-
-if __name__ == "__main__":
-    main()
