@@ -56,7 +56,7 @@ class Killer:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
         self.kills: Counter[str] = Counter()  # by the moment that they were aimed at
-        self.hits: Counter[str] = Counter()  # by what they left unfinished in the folder
+        self.hits: Counter[str] = Counter()  # by what they cut short, as the folder tells
 
     def start(self) -> multiprocessing.Process:
         """Start, or resume, the training."""
@@ -96,7 +96,8 @@ class Killer:
         if killed:
             self.kills[what] += 1
             left = kinds(self.unfinished() - before)
-            self.hits[left[0] if left else "nothing: between two writes"] += 1
+            without = "the start" if self.log_length() == length else "steps between two writes"
+            self.hits[left[0] if left else without] += 1
         return killed
 
     def stop(self, number: int, lines: int) -> str:
