@@ -14,7 +14,7 @@ from pathlib import Path
 from tiny_run import ROOT, messages
 
 PRELOAD = ["tensorflow", "matplotlib", "runners.run_physics", "physics_models.physics_net"]
-TIMEOUT = 300  # seconds
+TIMEOUT = 1800  # seconds; what takes longer hangs, on however busy a machine
 
 # What is seen in the folder while a run does what it is to be killed at.
 SIGNS = {
@@ -52,6 +52,7 @@ class Killer:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.flags, self.folder, self.rng = flags, folder, random.Random(seed)
         self.output = f"{folder}.output"
+        self.length = 15.0  # seconds that a training takes here, about; measured by `finish`
         # A fresh process each time, but one that has imported TensorFlow already.
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
@@ -66,10 +67,11 @@ class Killer:
 
     def finish(self) -> None:
         """Resume the training and let it come to its end."""
-        process = self.start()
+        process, begun = self.start(), time.monotonic()
         process.join(TIMEOUT)
         process.kill()
         assert process.exitcode == 0, Path(self.output).read_text()[-2000:]
+        self.length = time.monotonic() - begun
 
     def kill_during(self, what: str) -> bool:
         """Start, and kill at a moment of the kind `what`; False if it came to its end before."""
@@ -77,13 +79,13 @@ class Killer:
         process = self.start()
         begun, length = time.monotonic(), self.log_length()
         if what == "start":
-            time.sleep(self.rng.uniform(0, 6))
+            time.sleep(self.rng.uniform(0, self.length / 3))
         elif what == "any":
-            time.sleep(self.rng.uniform(0, 15))
+            time.sleep(self.rng.uniform(0, self.length))
         elif what == "step":
             while process.is_alive() and self.log_length() == length:
                 time.sleep(0.005)
-            time.sleep(self.rng.uniform(0, 1.5))
+            time.sleep(self.rng.uniform(0, self.length / 10))
         else:
             while process.is_alive() and what not in kinds(self.unfinished() - before):
                 assert time.monotonic() < begun + TIMEOUT, f"no {what} in {TIMEOUT} s"

@@ -40,6 +40,7 @@ def play_round(flags: list[str], folder: Path, rng: random.Random, end: float) -
     expected = Killer([*flags, f"--save_dir={folder / 'expected'}"], folder / "expected", 0)
     expected.finish()
     killer = Killer([*flags, f"--save_dir={folder / 'run'}", "--resume"], folder / "run", rng.randrange(2**31))
+    killer.length = expected.length
     try:
         for _ in range(min(LONGEST_ROUND, rng.randint(15, 30))):
             if time.monotonic() > end:
