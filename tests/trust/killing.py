@@ -14,7 +14,7 @@ from pathlib import Path
 from tiny_run import ROOT, messages
 
 PRELOAD = ["tensorflow", "matplotlib", "runners.run_physics", "physics_models.physics_net"]
-TIMEOUT = 1800  # seconds; what takes longer hangs, on however busy a machine
+TIMEOUT = 300  # seconds
 
 # What is seen in the folder while a run does what it is to be killed at.
 SIGNS = {
@@ -52,6 +52,7 @@ class Killer:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.flags, self.folder, self.rng = flags, folder, random.Random(seed)
         self.output = f"{folder}.output"
+        self.timeout = TIMEOUT
         self.length = 15.0  # seconds that a training takes here, about; measured by `finish`
         # A fresh process each time, but one that has imported TensorFlow already.
         self.context = multiprocessing.get_context("forkserver")
@@ -68,7 +69,7 @@ class Killer:
     def finish(self) -> None:
         """Resume the training and let it come to its end."""
         process, begun = self.start(), time.monotonic()
-        process.join(TIMEOUT)
+        process.join(self.timeout)
         process.kill()
         assert process.exitcode == 0, Path(self.output).read_text()[-2000:]
         self.length = time.monotonic() - begun
@@ -88,7 +89,7 @@ class Killer:
             time.sleep(self.rng.uniform(0, self.length / 10))
         else:
             while process.is_alive() and what not in kinds(self.unfinished() - before):
-                assert time.monotonic() < begun + TIMEOUT, f"no {what} in {TIMEOUT} s"
+                assert time.monotonic() < begun + self.timeout, f"no {what} in {self.timeout} s"
                 time.sleep(0.0005)
             time.sleep(self.rng.uniform(0, 0.02))
         killed = process.is_alive()
@@ -107,10 +108,10 @@ class Killer:
         process = self.start()
         begun = time.monotonic()
         while len(messages(self.folder) if self.log_length() else []) < lines:
-            assert process.is_alive() and time.monotonic() < begun + TIMEOUT, Path(self.output).read_text()[-2000:]
+            assert process.is_alive() and time.monotonic() < begun + self.timeout, Path(self.output).read_text()[-2000:]
             time.sleep(0.005)
         os.kill(process.pid, number)
-        process.join(TIMEOUT)
+        process.join(self.timeout)
         process.kill()
         assert process.exitcode == 128 + number, Path(self.output).read_text()[-2000:]
         return Path(self.output).read_text()

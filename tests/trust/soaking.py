@@ -19,7 +19,7 @@ import numpy as np
 from killing import MOMENTS, Killer, assert_equal_runs
 from tiny_run import write_data
 
-LONGEST_ROUND = 60  # kills; a training must have come to its end by then
+TIMEOUT = 3600  # seconds; a soak may run beside other work, at low priority
 
 
 def random_flags(rng: random.Random) -> list[str]:
@@ -38,11 +38,12 @@ def random_flags(rng: random.Random) -> list[str]:
 def play_round(flags: list[str], folder: Path, rng: random.Random, end: float) -> Killer:
     """Train in `folder`/expected undisturbed and in `folder`/run with kills, until `end`; the two must be equal."""
     expected = Killer([*flags, f"--save_dir={folder / 'expected'}"], folder / "expected", 0)
+    expected.timeout = TIMEOUT
     expected.finish()
     killer = Killer([*flags, f"--save_dir={folder / 'run'}", "--resume"], folder / "run", rng.randrange(2**31))
-    killer.length = expected.length
+    killer.length, killer.timeout = expected.length, TIMEOUT
     try:
-        for _ in range(min(LONGEST_ROUND, rng.randint(15, 30))):
+        for _ in range(rng.randint(15, 30)):
             if time.monotonic() > end:
                 break
             killer.kill_during(killer.rng.choice(MOMENTS))
