@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 from datetime import datetime
 from pathlib import Path
@@ -46,9 +48,19 @@ def true_parameters(task: str) -> dict[str, float]:
     return {names[name]: float(value) for name, value in physics.items() if name in names}
 
 
+def stack() -> str:
+    """What the run ran on."""
+    return f"TensorFlow {tf.__version__}, Python {platform.python_version()}, {usable_cores()} cores"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def failed_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
     """The entry of a run that found its objects with none of its seeds."""
-    return {"task": task, "seed": seed, "found": False, **log_facts(folder)}
+    return {"task": task, "seed": seed, "found": False, "stack": stack(), **log_facts(folder)}
 
 
 def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict[str, Any]:
@@ -69,7 +81,7 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     frames = load_frames(file, ("test",))["test"]
     true = positions_of(file)
     result = {
-        "task": task_name, "seed": seed, "found": True, "vel_encoder": FLAGS.vel_encoder,
+        "task": task_name, "seed": seed, "found": True, "stack": stack(), "vel_encoder": FLAGS.vel_encoder,
         "calibrated_coords": FLAGS.calibrated_coords, "true": true_parameters(task_name),
         "input_steps": task.input_steps, "pred_steps": task.pred_steps,
         **log_facts(folder), **measure(net, frames, true),

@@ -109,7 +109,8 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
         "",
         "Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; no number is typed",
         "in by hand but the paper's (its Table 1). Positions in pixels, losses as in the log (squared error a frame),",
-        "time as the runs' logs have it.",
+        "time as the runs' logs have it, on a machine that other work shared. Made with "
+        f"{'; '.join(sorted({entry['stack'] for _, entry in entries})) or 'nothing yet'}.",
         "",
         "## Learned parameters, median over the seeds that found the objects",
         "",
