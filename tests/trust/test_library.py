@@ -106,7 +106,7 @@ def first_positions(net: PhysicsNet, video: np.ndarray) -> np.ndarray:
     return net.positions(rollout.pos_vel_seq)[:, 1].numpy()
 
 
-@pytest.mark.parametrize("task", [TASKS["bouncing_balls"], replace(TINY, cell_type="lstm")], ids=["no parameters", "lstm"])
+@pytest.mark.parametrize("task", [TASKS["bouncing_balls"], replace(TINY, cell_type="lstm")])
 def test_other_cells_are_exported_as_well(tmp_path, task):
     net = write_run(tmp_path / "run", task, color=False)
     video = film(1, 8)[..., :1].repeat(task.img_size // 16, 2).repeat(task.img_size // 16, 3)
