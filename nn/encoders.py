@@ -109,6 +109,7 @@ class VelocityEncoder(tf.keras.layers.Layer):
             self.net = [dense(2 * (input_steps - 1), 2)]
         else:
             self.net = [dense(2 * input_steps, 100, "tanh"), dense(100, 100, "tanh"), dense(100, 2)]
+        self.built = True  # never called where the state is fitted instead: Keras would warn of unbuilt state
 
     def call(self, positions: tf.Tensor) -> tf.Tensor:
         """Velocities [B, 2N] of `positions` [B, L, 2N]."""

@@ -82,7 +82,8 @@ def reproduce(task: str, seed: int) -> None:
         trained = train(task, seed, folder)
     elif not (folder / "checkpoint").is_file():
         return
-    from runners.reproduce_measure import failed_run, measure_run
+    with run_base.quiet_start_up():
+        from runners.reproduce_measure import failed_run, measure_run
 
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
     result = measure_run(task, seed, folder, data_dir) if trained else failed_run(task, seed, folder)
