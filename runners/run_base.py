@@ -137,8 +137,7 @@ def check_flags() -> None:
     check_choice("on_nan", ("stop", "skip"))
     if FLAGS.seed is not None and not 0 <= FLAGS.seed < 2**32:
         raise ExperimentError(f"--seed={FLAGS.seed}: must lie between 0 and 2^32 - 1")
-    if not re.fullmatch(r"(cpu|gpu(:\d{1,4})?)?", FLAGS.device):
-        raise ExperimentError(f"--device={FLAGS.device}: unknown; give cpu, gpu, or gpu:0, gpu:1, …")
+    check_device_flag()
     if not FLAGS.save_dir:
         raise ExperimentError("--save_dir is empty; give the folder of the experiment")
     if FLAGS.test_mode and not FLAGS.use_ckpt:
@@ -147,6 +146,12 @@ def check_flags() -> None:
         raise ExperimentError("--test_mode and --resume: choose one; --resume goes on training")
     if FLAGS.ckpt_dir and not FLAGS.use_ckpt:
         raise ExperimentError(f"--ckpt_dir={FLAGS.ckpt_dir}: needs --use_ckpt=true")
+
+
+def check_device_flag() -> None:
+    """Raise `ExperimentError` unless `--device` names a kind of device."""
+    if not re.fullmatch(r"(cpu|gpu(:\d{1,4})?)?", FLAGS.device):
+        raise ExperimentError(f"--device={FLAGS.device}: unknown; give cpu, gpu, or gpu:0, gpu:1, …")
 
 
 def settings() -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_help_lists_every_flag_and_succeeds(word):
     assert "learning rate (default: 0.001)" in ended.out
 
 
-@pytest.mark.parametrize("name", ["run_physics", "plot_run", "fit_positions", "reproduce_paper"])
+@pytest.mark.parametrize("name", ["run_physics", "plot_run", "fit_positions", "reproduce_paper", "run_benchmark"])
 def test_every_command_has_help_and_begins_with_its_own_flags(name):
     ended = subprocess.run(
         [sys.executable, f"runners/{name}.py", "--help"], cwd=ROOT, env=environment(), capture_output=True, text=True
