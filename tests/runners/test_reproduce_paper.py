@@ -27,7 +27,8 @@ from runners.run_base import FLAGS
 ROOT = Path(reproduce_paper.__file__).resolve().parent.parent
 
 RUN = {
-    "task": "spring_color", "seed": 0, "found": True, "stack": "TensorFlow 2", "true": {"k": 4.0, "l": 6.0}, "input_steps": 4, "pred_steps": 6,
+    "task": "spring_color", "seed": 0, "found": True, "stack": "TensorFlow 2",
+    "true": {"k": 4.0, "l": 6.0}, "input_steps": 4, "pred_steps": 6,
     "wall_s": 600.0, "seeds_tried": 2, "losses": {"pred_loss": 2.0, "extrap_loss": 30.0, "recons_loss": 0.5},
     "parameters": {"k": 4.4, "l": 6.2}, "calibrated": {"k": 4.4, "l": 6.0}, "ssim": [0.9] * 26, "mse": [0.01] * 26,
     "position_error": {"encoded": 0.2, "predicted": 0.4, "extrapolated": 2.0, "per_step": [0.4] * 26},
