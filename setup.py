@@ -21,6 +21,16 @@ setup(
         "absl-py",
         "matplotlib",
     ],
+    entry_points={
+        "console_scripts": [
+            "paig-run-physics = runners.console:run_physics",
+            "paig-plot-run = runners.console:plot_run",
+            "paig-compare-runs = runners.console:compare_runs",
+            "paig-data = runners.console:make_data",
+            "paig-tf1-checkpoint = runners.console:tf1_checkpoint",
+            "paig-export = runners.console:export",
+        ]
+    },
     extras_require={
         # Reads MP4 films: one package with its own decoder, without further dependencies.
         "video": ["imageio-ffmpeg"],
