@@ -143,7 +143,7 @@ def load_film(path: str | Path, img_size: int | None, seq_len: int | None) -> di
     """
     from data_gen.video import load_video
 
-    sequences = load_video(path, size=img_size, seq_len=seq_len)
+    sequences = np.ascontiguousarray(load_video(path, size=img_size, seq_len=seq_len))
     check_array(str(path), sequences)
     if len(sequences) < 3:
         raise DataError(f"{path}: {len(sequences)} sequences of {sequences.shape[1]} frames; need at least 3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
@@ -141,3 +142,13 @@ def test_an_npz_without_splits_is_a_film(tmp_path):
     assert [data[split].X.shape for split in SPLITS] == [(3, 7, 4, 4, 3), (1, 7, 4, 4, 3), (1, 7, 4, 4, 3)]
     with pytest.raises(DataError, match="film.npz: has its splits already; --img_size and --seq_len are for a film"):
         get_iterators(write(tmp_path / "film.npz"), seq_len=7)
+
+
+def test_a_film_lies_in_memory_like_a_data_file(tmp_path):
+    """A run keeps a checksum of its data, which needs them in one piece; resized pictures come transposed."""
+    frames = films(1, frames=12, side=8)[0]
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{i}.png")
+    data = get_iterators(tmp_path, img_size=4, seq_len=4)
+    assert data["train"].X.shape == (1, 4, 4, 4, 3)
+    assert all(data[split].X.flags.c_contiguous for split in SPLITS)
