@@ -6,6 +6,7 @@ import tensorflow as tf
 
 LATENT_SIZE = 10
 HIDDEN_UNITS = 200
+MIXED = "mixed_bfloat16"  # Keras's name: float32 variables, computed with in bfloat16, whose range is float32's
 
 
 def built(layer: tf.keras.layers.Layer, *input_shape: int | None) -> tf.keras.layers.Layer:
@@ -19,15 +20,17 @@ def dense(inputs: int, units: int, activation: str | None = None) -> tf.keras.la
     return built(tf.keras.layers.Dense(units, activation=activation), None, inputs)
 
 
-def conv(inputs: int, filters: int, activation: str | None = "relu", size: int = 3) -> tf.keras.layers.Layer:
-    """A SAME convolution [F, H, W, inputs] → [F, H, W, filters], its variables created."""
-    layer = tf.keras.layers.Conv2D(filters, size, padding="same", activation=activation)
+def conv(
+    inputs: int, filters: int, activation: str | None = "relu", size: int = 3, dtype: str | None = None
+) -> tf.keras.layers.Layer:
+    """A SAME convolution [F, H, W, inputs] → [F, H, W, filters], its variables created; `dtype`: Keras's policy."""
+    layer = tf.keras.layers.Conv2D(filters, size, padding="same", activation=activation, dtype=dtype)
     return built(layer, None, None, None, inputs)
 
 
-def deconv(inputs: int, filters: int) -> tf.keras.layers.Layer:
+def deconv(inputs: int, filters: int, dtype: str | None = None) -> tf.keras.layers.Layer:
     """A linear stride-2 transposed convolution [F, H, W, inputs] → [F, 2H, 2W, filters]."""
-    layer = tf.keras.layers.Conv2DTranspose(filters, 3, strides=2, padding="same")
+    layer = tf.keras.layers.Conv2DTranspose(filters, 3, strides=2, padding="same", dtype=dtype)
     return built(layer, None, None, None, inputs)
 
 
@@ -63,7 +66,7 @@ def upsample_twice(images: tf.Tensor) -> tuple:
         shares, last = tf.split(shares, [height, 1], axis=1)
         shares += tf.pad(last, [[0, 0], [height - 1, 0], [0, 0], [0, 0]])
         shares, last = tf.split(shares, [width, 1], axis=2)
-        return shares + tf.pad(last, [[0, 0], [0, 0], [width - 1, 0], [0, 0]])
+        return tf.cast(shares + tf.pad(last, [[0, 0], [0, 0], [width - 1, 0], [0, 0]]), images.dtype)
 
     return up, gradient
 
@@ -95,6 +98,7 @@ class UNet(tf.keras.layers.Layer):
     level, as in the original), or with `upsamp=False` a stride-2 transposed convolution of the level's
     width; then [up, skip] joined on channels and two relu convolutions. A linear 1×1 convolution ends it.
 
+    `dtype`: Keras's policy for all convolutions but the last, which stays in float32, as do the resizes.
     `convs` and `deconvs` list the layers in the original's call order: its names conv2d, conv2d_1, … and
     conv2d_transpose, …. Ports `unet` of `nn/network/blocks.py`.
     """
@@ -105,7 +109,7 @@ class UNet(tf.keras.layers.Layer):
     deconv_skips_last_bottom = True
 
     def __init__(
-        self, in_channels: int, base_channels: int, out_channels: int, upsamp: bool = True
+        self, in_channels: int, base_channels: int, out_channels: int, upsamp: bool = True, dtype: str | None = None
     ):
         super().__init__()
         self.upsamp = upsamp
@@ -114,16 +118,16 @@ class UNet(tf.keras.layers.Layer):
         self.convs, self.deconvs = [], []
         channels = in_channels
         for width in widths:
-            self.convs += [conv(channels, width), conv(width, width)]
+            self.convs += [conv(channels, width, dtype=dtype), conv(width, width, dtype=dtype)]
             channels = width
         for width in reversed(widths[:-1]):
             if upsamp:
-                self.convs.append(conv(channels, 2 * b, activation=None))
+                self.convs.append(conv(channels, 2 * b, activation=None, dtype=dtype))
                 channels = 2 * b
             else:
-                self.deconvs.append(deconv(channels, width))
+                self.deconvs.append(deconv(channels, width, dtype))
                 channels = width
-            self.convs += [conv(channels + width, width), conv(width, width)]
+            self.convs += [conv(channels + width, width, dtype=dtype), conv(width, width, dtype=dtype)]
             channels = width
         self.convs.append(conv(channels, out_channels, activation=None, size=1))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from nn.blocks import ShallowUNet, UNet, built, dense, softmax_with_background
+from nn.blocks import MIXED, ShallowUNet, UNet, built, dense, softmax_with_background
 
 SHALLOW_BELOW = 40  # pixels: smaller frames take the U-Net with two poolings and no pooling of the masked objects
 
@@ -25,14 +25,16 @@ class ConvEncoder(tf.keras.layers.Layer):
     A U-Net gives one logit map an object; the background's logit is the constant 1; softmax over the N + 1
     maps; each object's mask times the frame goes through one location net that all objects share
     (2×2 average pooling when H ≥ 40, dense 200 relu, dense 200 relu, dense 2); tanh(·)·H/2 + H/2.
+    `mixed_precision`: the U-Net's convolutions in bfloat16; not in the original.
     Ports `conv_encoder` of `nn/network/physics_models.py`.
     """
 
-    def __init__(self, img_size: int, channels: int, n_objs: int):
+    def __init__(self, img_size: int, channels: int, n_objs: int, mixed_precision: bool = False):
         super().__init__()
         self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
         self.shallow = img_size < SHALLOW_BELOW
-        self.unet = ShallowUNet(channels, 8, n_objs) if self.shallow else UNet(channels, 16, n_objs)
+        dtype = MIXED if mixed_precision else None
+        self.unet = (ShallowUNet if self.shallow else UNet)(channels, 8 if self.shallow else 16, n_objs, dtype=dtype)
         side = img_size if self.shallow else img_size // 2
         self.location_net = [
             ImageDense(side, channels, 200),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,13 @@ class BaseNet(tf.keras.layers.Layer):
     """What every model shares: one train step, one evaluation step, and the loops around them.
 
     A subclass gives `train_loss(frames)`, `call(frames)`, `compute_losses(frames, outputs)` and
-    `named_variables()`. `watchers` are told what happens; `stop_request` ends the loops.
+    `named_variables()`. `watchers` are told what happens; `stop_request` ends the loops. `jit`: loss, gradients and
+    evaluation are compiled by XLA.
+
+    Made within the scope of a `tf.distribute` strategy, it trains on all of the strategy's replicas.
     """
 
-    def __init__(self, task: Task, channels: int):
+    def __init__(self, task: Task, channels: int, jit: bool = False):
         super().__init__()
         self.task = task
         self.channels = channels
@@ -60,9 +63,15 @@ class BaseNet(tf.keras.layers.Layer):
         self.guard = StepGuard()
         self.stop_request = StopRequest()
         self.watchers: tuple[Watcher, ...] = ()
+        self.strategy = tf.distribute.get_strategy()
+        self._gradients = self.loss_and_gradients
+        if jit:
+            self._gradients = tf.function(self.loss_and_gradients, autograph=False, jit_compile=True)
         self._train_function = tf.function(self._train_step, autograph=False)
         frames = tf.TensorSpec([None, None, task.img_size, task.img_size, channels], tf.float32)
-        self.eval_step = tf.function(self._eval_step, input_signature=[frames], autograph=False)
+        self.eval_step = tf.function(
+            self._eval_step, input_signature=[frames], autograph=False, jit_compile=jit or None
+        )
 
     # Variables and optimizer
 
@@ -103,13 +112,30 @@ class BaseNet(tf.keras.layers.Layer):
         return self._train_function(frames)
 
     def _train_step(self, frames: tf.Tensor) -> tf.Tensor:
+        results = self.strategy.run(self._replica_step, args=(frames,))
+        # The mean over all replicas, which each of them has: one is enough.
+        loss, gradients = tf.nest.map_structure(lambda x: self.strategy.experimental_local_results(x)[0], results)
+        self.guard.apply(loss, gradients, lambda: self.optimizer.apply(clip_elementwise(gradients)))
+        return loss
+
+    def _replica_step(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        """Loss and gradients of one replica's share `frames`, averaged over all replicas, not yet clipped."""
+        loss, gradients = self._gradients(frames)
+        if self.strategy.num_replicas_in_sync == 1:
+            return loss, gradients
+        given = [gradient for gradient in gradients if gradient is not None]
+        mean = tf.distribute.ReduceOp.MEAN
+        loss, *given = tf.distribute.get_replica_context().all_reduce(mean, [loss, *given])
+        reduced = iter(given)
+        return loss, [None if gradient is None else next(reduced) for gradient in gradients]
+
+    def loss_and_gradients(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        """The training loss of `frames` [B, T, H, H, C] and its gradients, in the order of the trainable variables."""
         variables = list(self.variables_by_name(trainable_only=True).values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss = self.train_loss(frames)
-        gradients = tape.gradient(loss, variables)
-        self.guard.apply(loss, gradients, lambda: self.optimizer.apply(clip_elementwise(gradients)))
-        return loss
+        return loss, tape.gradient(loss, variables)
 
     def _eval_step(self, frames: tf.Tensor) -> tuple[dict[str, tf.Tensor], Any]:
         """Losses and outputs for `frames` [B, T, H, H, C]; one trace serves every B and T."""
@@ -125,11 +151,26 @@ class BaseNet(tf.keras.layers.Layer):
             frames = tf.reduce_sum(frames * GREY, axis=-1, keepdims=True)
         return frames
 
-    def pipeline(self, batches: Iterator[np.ndarray], shape: tuple[int, ...]) -> tf.data.Dataset:
-        """A prefetched stream of float32 batches [B, T, H, H, C] from uint8 ones of `shape`."""
+    def pipeline(self, batches: Iterator[np.ndarray], shape: tuple[int, ...]) -> Iterable[tf.Tensor]:
+        """A prefetched stream of float32 batches [B, T, H, H, C] from uint8 ones of `shape`.
+
+        With several replicas, of each batch the shares of those that this process runs; each replica's is the same
+        slice of the batch, wherever it runs.
+        """
         spec = tf.TensorSpec(shape, tf.uint8)
         stream = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
-        return stream.map(self.to_float).prefetch(2)
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas == 1:
+            return stream.map(self.to_float).prefetch(2)
+
+        def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * here
+            one = [replicas, shape[0] // replicas, *shape[1:]]
+            own = stream.map(lambda frames: tf.reshape(frames, one)[first : first + here])
+            return own.unbatch().map(self.to_float).prefetch(2 * here)
+
+        return self.strategy.distribute_datasets_from_function(shares)
 
     # Loops
 

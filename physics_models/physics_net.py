@@ -38,7 +38,8 @@ class PhysicsNet(BaseNet):
 
     Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
     cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that does not
-    stretch lengths.
+    stretch lengths; `jit` compiles by XLA; `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
+    float32.
     """
 
     def __init__(
@@ -53,14 +54,16 @@ class PhysicsNet(BaseNet):
         lstm_layers: int = 1,
         vel_encoder: str = "mlp",
         calibrated_coords: bool = False,
+        jit: bool = False,
+        mixed_precision: bool = False,
     ):
-        super().__init__(task, channels=3 if color else 1)
+        super().__init__(task, channels=3 if color else 1, jit=jit)
         self.autoencoder_loss = autoencoder_loss
         cell_class = choose(CELLS, task.cell_type, "cell_type")
         if task.n_objs == 1 and cell_class.min_objs > 1:
             raise ExperimentError(f"--cell_type={task.cell_type}: needs at least {cell_class.min_objs} objects")
         shape = (task.img_size, self.channels, task.n_objs)
-        self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape)
+        self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape, mixed_precision)
         self.init_vel = VelocityEncoder(task.n_objs, task.input_steps, alt_vel)
         self.decoder = choose(DECODERS, decoder_type, "decoder_type")(*shape, calibrated_coords)
         if cell_class is LSTMCell:

@@ -84,7 +84,7 @@ def measure(configuration: Configuration, started: float) -> dict[str, Any]:
         "first_s": first, "peak_gb": peak_gb(), "frames": length, "stack": stack(),
     }  # fmt: skip
     if part in ("train", "naive"):
-        graph = net._train_function.get_concrete_function(tf.TensorSpec(shape)).graph
+        graph = tf.function(net.loss_and_gradients, autograph=False).get_concrete_function(tf.TensorSpec(shape)).graph
         result.update(gflop=count_flop(graph) / 1e9, matmul_gflops=matmul_gflops())
     return {**asdict(configuration), **result}
 

@@ -34,7 +34,7 @@ GROUPS = {
         "print_interval", "eval_every_n_epochs", "debug",
     ),
     "The machine": (
-        "device", "deterministic",
+        "device", "deterministic", "jit", "mixed_precision",
     ),
     "A task of one's own (--task=custom)": (
         "data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len",

@@ -46,6 +46,8 @@ flags.DEFINE_string("on_nan", "stop", "what to do about a loss or gradient that 
 flags.DEFINE_string("device", "", "cpu, gpu or gpu:N; by default the GPUs, where there are any")
 flags.DEFINE_bool("tensorboard", True, "write summaries for TensorBoard into save_dir/tb")
 flags.DEFINE_bool("deterministic", False, "on a GPU: only operations that give the same bits each time, if slower")
+flags.DEFINE_bool("jit", False, "compile the steps by XLA; slower on a CPU (measured), meant for a GPU")
+flags.DEFINE_bool("mixed_precision", False, "the U-Net's convolutions in bfloat16; all else in float32")
 
 # What --resume lets be different from what the run was begun with: nothing that the weights depend on.
 MAY_DIFFER = (

@@ -76,7 +76,7 @@ def asked_for() -> list[tuple[str, Configuration]]:
     batches = [int(b) if b.isdecimal() else 0 for b in FLAGS.batch_sizes]
     if not batches or 0 in batches:
         raise ExperimentError(f"--batch_sizes={','.join(FLAGS.batch_sizes)}: give whole numbers from 1, as in 16,100")
-    options = {name: True for name in ("jit", "mixed_precision") if name in FLAGS and FLAGS[name].value}
+    options = {name: True for name in ("jit", "mixed_precision") if FLAGS[name].value}
     if FLAGS.scale and FLAGS.rollout:
         raise ExperimentError("--scale and --rollout: choose one")
     if FLAGS.scale:

@@ -243,6 +243,8 @@ def build(task: Task, seed: int | None = None) -> BaseNet:
         lstm_layers=FLAGS.lstm_layers,
         vel_encoder=FLAGS.vel_encoder,
         calibrated_coords=FLAGS.calibrated_coords,
+        jit=FLAGS.jit,
+        mixed_precision=FLAGS.mixed_precision,
     )
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net

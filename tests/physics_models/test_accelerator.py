@@ -1,0 +1,51 @@
+"""What is switched on for accelerators: XLA and mixed precision, each held against the plain step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from physics_models.physics_net import PhysicsNet
+from physics_models.tasks import get_task
+
+TASKS = ("spring_color", "mnist_spring_color")  # one of each U-Net
+
+
+def first_losses(task_name, **options):
+    """The losses of three training steps, and what one evaluation says after them."""
+    task = get_task(task_name)
+    tf.keras.utils.set_random_seed(0)
+    net = PhysicsNet(task, autoencoder_loss=3.0, **options)
+    net.cell.log_k.assign(-3.0)  # a weak spring: untrained, the objects start at one point, and amplify rounding
+    net.build_optimizer(3e-4)
+    frames = tf.random.stateless_uniform([2, 12, task.img_size, task.img_size, 3], [0, 1])
+    losses = [float(net.train_step(frames)) for _ in range(3)]
+    evaluated, _ = net.eval_step(frames)
+    return net, np.array([*losses, *(float(loss) for loss in evaluated.values())])
+
+
+@pytest.mark.parametrize("options", [{"mixed_precision": True}, {"jit": True}], ids=lambda options: next(iter(options)))
+def test_losses_are_those_of_the_plain_step(options):
+    _, plain = first_losses("spring_color")
+    net, found = first_losses("spring_color", **options)
+    np.testing.assert_allclose(found, plain, rtol=1e-3)
+    assert plain[2] < plain[0]  # it learns
+    assert not np.array_equal(found, plain)  # something was switched on
+    assert int(net.guard.left_out) == 0
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_mixed_precision_is_in_the_convolutions_alone(task_name):
+    task = get_task(task_name)
+    net = PhysicsNet(task, mixed_precision=True)
+    assert {v.dtype for v in net.variables_by_name().values()} == {tf.float32}
+    shape = [2, task.train_len, task.img_size, task.img_size, 3]
+    step = tf.function(net.loss_and_gradients, autograph=False).get_concrete_function(tf.TensorSpec(shape))
+    convolutions = [op for op in step.graph.get_operations() if op.type.startswith("Conv2D")]
+    kinds = [op.outputs[0].dtype for op in convolutions if op.type == "Conv2D"]
+    assert kinds == [tf.bfloat16] * (len(kinds) - 1) + [tf.float32]
+    products = [op for op in step.graph.get_operations() if "MatMul" in op.type]
+    assert {op.outputs[0].dtype for op in products} == {tf.float32}
+    loss, gradients = step.structured_outputs
+    assert {loss.dtype, *(g.dtype for g in gradients if g is not None)} == {tf.float32}
