@@ -7,14 +7,13 @@ import logging
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_gen.errors import DataError
+from data_gen.errors import DataError, in_short
 
 log = logging.getLogger("tf")
 
@@ -105,11 +104,13 @@ def read_arrays(path: str | os.PathLike, wanted: Sequence[Sequence[str]]) -> np.
         with archive:
             for names in (*wanted, archive.files[:1] if len(archive.files) == 1 else ()):
                 if names and all(name in archive.files for name in names):
-                    return np.concatenate([archive[name] for name in names]) if len(names) > 1 else archive[names[0]]
+                    arrays = [archive[name] for name in names]
+                    if not all(isinstance(array, np.ndarray) for array in arrays):
+                        raise ValueError("no array of NumPy's")
+                    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
             held = ", ".join(archive.files) or "no array"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read {path}: {reason}") from error
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for damage
+        raise DataError(f"cannot read {path}: {in_short(error)}") from error
     raise DataError(f"{path} holds {held}; need an array called {' or '.join(names[0] for names in wanted)}")
 
 

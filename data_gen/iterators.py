@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from data_gen.errors import DataError
+from data_gen.errors import DataError, in_short
 
 SPLITS = ("train", "valid", "test")
 
@@ -110,8 +109,10 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
             frames = {split: archive[f"{split}_x"] for split in splits}
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{path}: damaged or not an .npz file ({type(error).__name__}: {error})") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: damaged, or too large for the memory here ({error})") from error
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for damage
+        raise DataError(f"{path}: damaged or not an .npz file ({type(error).__name__}: {in_short(error)})") from error
     for split, array in frames.items():
         check_array(f"{path}: {split}_x", array)
         first = frames[splits[0]]
@@ -154,6 +155,8 @@ def load_film(path: str | Path, img_size: int | None, seq_len: int | None) -> di
 
 def check_array(where: str, array: np.ndarray) -> None:
     """Raise `DataError`, saying `where`, unless `array` is uint8 [S, T, H, H, C] with C = 1 or 3 and S > 0."""
+    if not isinstance(array, np.ndarray):  # NumPy's reader gives the bytes of what is none
+        raise DataError(f"{where} is damaged: no array of NumPy's")
     if array.ndim != 5:
         raise DataError(f"{where} has rank {array.ndim}; need [sequences, T, H, H, C]")
     if array.dtype != np.uint8:

@@ -6,14 +6,17 @@ further dependencies. Everything else needs Pillow, which comes with matplotlib.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data_gen.errors import DataError
+from data_gen.errors import DataError, in_short
 from data_gen.files import read_arrays
 
 PICTURES = (".png",)
@@ -134,28 +137,35 @@ def _fitted(frame: np.ndarray, size: int | None) -> np.ndarray:
     return frame if size is None else _resized(frame[None], size)[0]
 
 
-def _picture(path: Path, size: int | None) -> np.ndarray:
+@contextlib.contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Any]:
+    """The picture in a file; what goes wrong with it, in Pillow's many ways, becomes a DataError."""
     image, _ = _pillow()
     try:
-        with image.open(path) as picture:
-            return _fitted(np.asarray(picture.convert("RGB")), size)
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three for damaged files
-        raise DataError(f"cannot read {path} as a picture: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", image.DecompressionBombWarning)  # 89 million pixels and more
+            with image.open(path) as picture:
+                yield picture
+    except Exception as error:
+        raise DataError(f"cannot read {path} as a {kind}: {in_short(error)}") from error
+
+
+def _picture(path: Path, size: int | None) -> np.ndarray:
+    with _opened(path, "picture") as picture:
+        return _fitted(np.asarray(picture.convert("RGB")), size)
 
 
 def _read_film(path: Path, size: int | None) -> np.ndarray:
-    frames = _gif_frames(path) if path.suffix.lower() == ".gif" else _mp4_frames(path)
-    return _stacked(str(path), (_fitted(frame, size) for frame in frames))
+    if path.suffix.lower() == ".gif":
+        return _stacked(str(path), iter(_gif_frames(path, size)))
+    return _stacked(str(path), (_fitted(frame, size) for frame in _mp4_frames(path)))
 
 
-def _gif_frames(path: Path) -> Iterator[np.ndarray]:
-    image, sequence = _pillow()
-    try:
-        with image.open(path) as film:
-            for frame in sequence.Iterator(film):
-                yield np.asarray(frame.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"cannot read {path} as a GIF: {error}") from error
+def _gif_frames(path: Path, size: int | None) -> list[np.ndarray]:
+    _, sequence = _pillow()
+    with _opened(path, "GIF") as film:
+        return [_fitted(np.asarray(frame.convert("RGB")), size) for frame in sequence.Iterator(film)]
 
 
 def _mp4_frames(path: Path) -> Iterator[np.ndarray]:
