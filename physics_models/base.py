@@ -55,7 +55,7 @@ class BaseNet(tf.keras.layers.Layer):
         super().__init__()
         self.task = task
         self.channels = channels
-        self.optimizer = None
+        self.optimizer: Any = None
         self.epoch = 0  # epochs completed
         self.step = 0  # steps taken of the epoch that follows
         self.iteration = 0  # training steps taken
@@ -96,7 +96,7 @@ class BaseNet(tf.keras.layers.Layer):
             "epoch": self.epoch,
             "step": self.step,
             "iteration": self.iteration,
-            "left_out": int(self.guard.left_out),
+            "left_out": int(self.guard.left_out.numpy()),
             **file_lengths(save_dir),
         }
 

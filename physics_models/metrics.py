@@ -47,9 +47,9 @@ class MetricsFile(Watcher):
             "split": split,
             "epoch": epoch,
             "iteration": net.iteration,
-            "rate": float(net.optimizer.rate),
-            "gradient_norm": float(net.guard.gradient_norm),
-            "left_out": int(net.guard.left_out),
+            "rate": float(net.optimizer.rate.numpy()),
+            "gradient_norm": float(net.guard.gradient_norm.numpy()),
+            "left_out": int(net.guard.left_out.numpy()),
             **losses,
             **parameters,
         }

@@ -200,7 +200,7 @@ class StagedTraining:
 
     def _check_numbers(self, name: str) -> None:
         """Raise `ExperimentError` if a step was left out because its loss or gradient was not finite."""
-        left_out = int(self.net.guard.left_out)
+        left_out = int(self.net.guard.left_out.numpy())
         if left_out:
             raise ExperimentError(
                 f"stage {name}: loss or gradient not finite at step {self.step - left_out}, seed {self.seed}; take a "

@@ -37,8 +37,8 @@ class Summaries(Watcher):
         """The training's numbers."""
         numbers = {
             "train/loss": loss,
-            "train/gradient_norm": float(net.guard.gradient_norm),
-            "train/rate": float(net.optimizer.rate),
+            "train/gradient_norm": float(net.guard.gradient_norm.numpy()),
+            "train/rate": float(net.optimizer.rate.numpy()),
         }
         self._write(net.iteration, {**numbers, **named("parameters", net.scalars())}, {})
 

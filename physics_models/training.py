@@ -79,7 +79,7 @@ class Training:
     def _train_epoch(self, epoch: int) -> None:
         """The steps of `epoch` from `net.step` on."""
         net, iterator = self.net, self.data["train"]
-        left_out_before = int(net.guard.left_out)
+        left_out_before = int(net.guard.left_out.numpy())
         batches = iterator.epoch(epoch, self.batch_size, net.step)
         for frames in net.pipeline(batches, (self.batch_size, *iterator.X.shape[1:])):
             loss = net.train_step(frames)
@@ -97,7 +97,7 @@ class Training:
                 self._save()
                 net.stop_request.check()
         self._check_numbers()
-        left_out = int(net.guard.left_out) - left_out_before
+        left_out = int(net.guard.left_out.numpy()) - left_out_before
         if left_out:
             note.warning("%d of the %d steps of epoch %d were left out (--on_nan=skip)", left_out, self.batches, epoch)
         if left_out == self.batches:
@@ -135,7 +135,7 @@ class Training:
     def _check_numbers(self) -> None:
         """Raise `ExperimentError` if a step was left out that should not be."""
         net = self.net
-        left_out = int(net.guard.left_out)
+        left_out = int(net.guard.left_out.numpy())
         if self.on_nan == "skip" or not left_out:
             return
         # Since the bad step no update was let through, and the batch that it saw can be had again.

@@ -18,7 +18,7 @@ from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from physics_models.errors import ExperimentError
 from physics_models.interruption import Interrupted, StopRequest
 from physics_models.tasks import Task, get_task
-from runners import command_help, custom_task, run_base, staged_run
+from runners import command_help, custom_task, replicas, run_base, staged_run
 from runners.run_base import FLAGS, logger
 
 if TYPE_CHECKING:
@@ -62,20 +62,29 @@ def main(argv: list[str]) -> None:
         return
     task = check_flags()
     console = run_base.log_to_console()
+    if replicas.cluster():
+        note.info("waits until all workers of TF_CONFIG are there")
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
     with run_base.quiet_start_up():
         import tensorflow as tf
 
+        run_base.choose_device()
+        strategy = replicas.strategy()
         # The first dataset of this kind announces its memory settings, too.
         next(iter(tf.data.Dataset.from_generator(lambda: [0], output_signature=tf.TensorSpec([], tf.int32))))
-    run_base.choose_device()
     try:
         if FLAGS.test_mode:
             evaluate(task)
         else:
-            train(task, console)
+            with strategy.scope(), replicas.own_save_dir():
+                train(task, console)
+            replicas.wait_for_all(strategy)
     except tf.errors.ResourceExhaustedError as error:
         raise ExperimentError("out of memory; take a smaller --batch_size") from error
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not replicas.cluster():
+            raise
+        raise ExperimentError(f"another worker of TF_CONFIG is gone ({str(error).splitlines()[0]})") from error
 
 
 def check_flags() -> Task:
@@ -89,6 +98,7 @@ def check_flags() -> Task:
     run_base.check_not_negative("autoencoder_loss", "datapoints")
     check_belongs("runners.custom_task", is_custom, "--task=custom")
     check_belongs("runners.staged_run", staged_run.is_staged(), "--schedule=staged")
+    replicas.check_flags(staged_run.is_staged())
     return custom_task.from_flags() if is_custom else task
 
 
@@ -174,7 +184,8 @@ def train(task: Task, console: run_base.ConsoleHandler) -> None:
         for watcher in watchers:
             watcher.close()
         save_dir.close_log(log)
-    print("\n".join(closing_lines(FLAGS.save_dir, net.scalars(), task)), flush=True)
+    if replicas.is_chief():
+        print("\n".join(closing_lines(FLAGS.save_dir, net.scalars(), task)), flush=True)
 
 
 def watchers_of_run(console: run_base.ConsoleHandler) -> tuple[Watcher, ...]:
