@@ -41,6 +41,7 @@ setup(
             "scikit-image",  # a second witness for SSIM
             "nbclient",  # runs the notebook
             "ipykernel",
+            "mypy",  # checks the types
         ],
     },
 )

@@ -168,6 +168,7 @@ def generate_falling_bouncing_ball_dataset(
 
     def render(sample: Sample, report: Callable[[int], None]) -> np.ndarray:
         def behind(sequence: int) -> np.ndarray:
+            assert pictures is not None and sample.extra is not None  # there is a background
             picture = pictures[sample.extra[sequence] % len(pictures)]
             return background_canvas(grey(picture), side * DISC_SCALE)[0]
 
@@ -256,8 +257,9 @@ def generate_spring_mnist_dataset(
     """
     side = frame_side(img_size)
     sizes = (train_set_size, valid_set_size, test_set_size)
-    settings = {"seq_len": seq_len, "img_size": side, "dt": dt, "k": k, "equil": equil, "vx0_max": vx0_max}
-    settings.update(vy0_max=vy0_max, color=color, cifar_background=cifar_background, ode_steps=ode_steps)
+    settings: dict[str, Any] = {"seq_len": seq_len, "img_size": side, "dt": dt, "k": k, "equil": equil}
+    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color)
+    settings.update(cifar_background=cifar_background, ode_steps=ode_steps)
     check_settings(sizes, settings, ["dt", "equil"])
     if cifar_background and not color:
         raise DataError("a CIFAR background needs color=True: the picture has three channels")

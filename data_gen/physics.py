@@ -20,7 +20,7 @@ Reflection = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]
 class Trajectories(NamedTuple):
     """Accepted attempts: their indices [A'] (ascending) and states [A', T, N, 2] at each frame."""
 
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
     pos: np.ndarray
     vel: np.ndarray
 

@@ -155,8 +155,8 @@ def shrink_extended(canvas: np.ndarray, scale: int, rows: Samples, cols: Samples
     tall = smooth(canvas, 1, scale, np.concatenate([rows.low, rows.high])).astype(dtype)
     small = smooth(tall, 2, scale, np.concatenate([cols.low, cols.high])).astype(dtype).astype(np.float64)
     top, bottom = np.split(small, 2, axis=1)
-    four = [part for row in (top, bottom) for part in np.split(row, 2, axis=2)]
-    return interpolate(*four, rows.frac[:, None], cols.frac).astype(dtype)
+    (top_left, top_right), (bottom_left, bottom_right) = (np.split(row, 2, axis=2) for row in (top, bottom))
+    return interpolate(top_left, top_right, bottom_left, bottom_right, rows.frac[:, None], cols.frac).astype(dtype)
 
 
 def interpolate(
@@ -193,7 +193,7 @@ def enlarge(image: np.ndarray, output: int) -> np.ndarray:
     fold = mirrored(-1, source + 2, source)  # coordinates reach from -1 to `source`
     top, bottom = (image[:, fold[index + 1]] for index in (rows.low, rows.high))
     left, right = fold[cols.low + 1], fold[cols.high + 1]
-    four = [row[:, :, col] for row in (top, bottom) for col in (left, right)]
+    four = (top[:, :, left], top[:, :, right], bottom[:, :, left], bottom[:, :, right])
     result = interpolate(*four, rows.frac[:, None], cols.frac)
     return np.clip(result, image.min(), image.max())
 

@@ -143,4 +143,4 @@ def _reduce(picture: np.ndarray) -> np.ndarray:
     side = min(picture.shape[:2])
     top, left = ((n - side) // 2 for n in picture.shape[:2])
     square = Image.fromarray(picture[top : top + side, left : left + side])
-    return np.asarray(square.resize((PICTURE_SIDE, PICTURE_SIDE), Image.BOX))
+    return np.asarray(square.resize((PICTURE_SIDE, PICTURE_SIDE), Image.BOX))  # type: ignore[attr-defined]

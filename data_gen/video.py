@@ -109,7 +109,7 @@ def _stacked(name: str, frames: Iterator[np.ndarray]) -> np.ndarray:
     return np.stack(listed)
 
 
-def _pillow():
+def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageSequence
     except ImportError:

@@ -141,7 +141,7 @@ def listed(folder: str | Path) -> list[str]:
             text = file.read(MAX_STATE_BYTES).decode()
     except (OSError, ValueError) as error:
         raise ExperimentError(f"{state}: damaged ({error})") from error
-    names = {"model_checkpoint_path": [], "all_model_checkpoint_paths": []}
+    names: dict[str, list[str]] = {"model_checkpoint_path": [], "all_model_checkpoint_paths": []}
     for kind, path in STATE_LINE.findall(text):
         names[kind].append(re.split(r"[/\\]", path)[-1])
     if not names["model_checkpoint_path"] or not all(map(PLAIN_NAME.fullmatch, sum(names.values(), []))):
@@ -168,13 +168,14 @@ def read(folder: str | Path) -> Stored:
 
 def read_newest_whole(folder: str | Path) -> Stored:
     """As `read`; where the newest checkpoint is damaged, the newest one that is not, with a word about it."""
-    first_error = None
+    first_error: ExperimentError | None = None
     for name in listed(folder):
         try:
             return read_path(str(Path(folder) / name))
         except ExperimentError as error:
             logger.warning("%s; trying the one before it", error)
             first_error = first_error or error
+    assert first_error is not None  # at least one is listed
     raise first_error
 
 

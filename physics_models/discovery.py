@@ -62,7 +62,7 @@ def find_kinds(frames: np.ndarray, n_objs: int) -> Kinds | None:
 
 def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """The centres [count, C] of the best of several k-means clusterings of weighted `points` [n, C]."""
-    random, best = np.random.RandomState(0), (np.inf, None)
+    random, best_inertia, best = np.random.RandomState(0), np.inf, np.zeros((0, points.shape[1]))
     for _ in range(CLUSTER_TRIES):
         centres = points[random.choice(len(points), 1)]
         while len(centres) < count:  # the next centre far from those before
@@ -76,9 +76,9 @@ def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
                 if mine.any():
                     centres[j] = np.average(points[mine], axis=0, weights=weights[mine])
         inertia = float((distances.min(1) * weights).sum())
-        if inertia < best[0]:
-            best = (inertia, centres.copy())
-    return best[1]
+        if inertia < best_inertia:
+            best_inertia, best = inertia, centres.copy()
+    return best
 
 
 def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:

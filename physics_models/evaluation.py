@@ -38,13 +38,14 @@ def match_objects(positions: np.ndarray, true: np.ndarray) -> Match:
     if positions.shape != true.shape:
         raise ValueError(f"positions {positions.shape} and true ones {true.shape} differ in shape")
     n_objs = true.shape[2]
-    best = None
+    best: tuple[float, Match] | None = None
     for order in itertools.permutations(range(n_objs)):
         difference = positions[:, :, list(order)] - true
         offset = difference.mean(axis=(0, 1))
         squared = np.square(difference - offset).sum(axis=-1).mean()
         if best is None or squared < best[0]:
             best = (squared, Match(order, offset))
+    assert best is not None  # there is at least one order
     return best[1]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from physics_models.save_dir import save_npz, write_atomically
 
 if TYPE_CHECKING:
-    from physics_models.physics_net import PhysicsNet
+    from physics_models.physics_net import PhysicsNet, Rollout
 
 BORDER = 0.5  # grey of the one-pixel border around each frame
 GIF_FPS = 7
@@ -87,7 +87,7 @@ def write_examples(net: PhysicsNet, frames: tf.Tensor, save_dir: str | Path) -> 
     return {"rollout": examples[0], "templates": sprites, "masks": gallery(masks, seen)}
 
 
-def extra_outputs(net: PhysicsNet, outputs: tuple) -> dict[str, np.ndarray]:
+def extra_outputs(net: PhysicsNet, outputs: Rollout) -> dict[str, np.ndarray]:
     """The arrays of `extra_outputs.npz`, float32, from the rollout `outputs` of n sequences.
 
     `contents` [N, S, S, C] and `templates` [N, S, S, 1] before the sigmoid; `background_content` [1, H, H, C];

@@ -10,7 +10,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class ArrayDifference:
     """
 
     name: str
-    shapes: tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+    shapes: tuple[tuple[int, ...] | None, ...]
     equal: bool = False
     largest: float | None = None
     relative: float | None = None
@@ -109,7 +109,7 @@ class ArrayDifference:
 
 def array_difference(name: str, first: np.ndarray | None, second: np.ndarray | None) -> ArrayDifference:
     """Compares one array of two runs; None stands for a missing one, NaN in the same place is equal."""
-    shapes = tuple(None if array is None else tuple(np.shape(array)) for array in (first, second))
+    shapes = tuple(None if array is None else np.shape(array) for array in (first, second))
     if first is None or second is None or shapes[0] != shapes[1]:
         return ArrayDifference(name, shapes)
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -121,7 +121,7 @@ def array_difference(name: str, first: np.ndarray | None, second: np.ndarray | N
     return ArrayDifference(name, shapes, False, float(np.max(apart)), float(relative))
 
 
-def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("its arrays are not in the format that np.savez writes")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
@@ -134,7 +134,7 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def _read_exactly(file: BinaryIO, size: int) -> bytes:
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
     parts = []
     while size:
         part = file.read(min(size, 2**24))

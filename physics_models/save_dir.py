@@ -13,7 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def synchronise(path: str | Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Fill a temporary file beside `path` through `write(file)`, then put it in the place of `path`."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -100,7 +100,7 @@ class LogFile(logging.FileHandler):
             super().__init__(path, encoding="utf-8")
         except OSError as error:
             raise ExperimentError(f"{path}: cannot be written ({error.strerror})") from error
-        if not lock(self.stream):
+        if self.stream is not None and not lock(self.stream):
             super().close()
             raise ExperimentError(
                 f"{path.parent}: another process is at work there; wait for it, or give another --save_dir"
@@ -122,7 +122,7 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
-def lock(file: TextIO) -> bool:
+def lock(file: IO[Any]) -> bool:
     """Lock `file` until it is closed; False if another process has it. Where there are no locks: True."""
     if fcntl is None:
         return True

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from physics_models.command import OneLineParser, run
 from physics_models.errors import ExperimentError
@@ -113,7 +113,7 @@ def write_ours(arrays: Arrays, folder: Path) -> None:
     # What `save` asks of a network: building the real one would add nothing but its shapes.
     optimizer = SimpleNamespace(named_variables=dict)
     position = {"epoch": 0, "iteration": 0}
-    net = SimpleNamespace(variables_by_name=lambda: variables, optimizer=optimizer, position=lambda _: position)
+    net: Any = SimpleNamespace(variables_by_name=lambda: variables, optimizer=optimizer, position=lambda _: position)
     checkpoints.save(net, folder)
 
 
@@ -257,10 +257,10 @@ def inspect(folder: str | Path) -> list[str]:
     progress = "".join(f", {n} {stored.progress[n]}" for n in ("epoch", "iteration") if n in stored.progress)
     weights = {name: array for name, array in arrays.items() if name.startswith("net/") and name not in slots}
     numbers = sum(array.size for array in weights.values())
-    rows = [("variable", "shape", "type", "smallest", "largest", "slots")]
+    rows: list[tuple[str, ...]] = [("variable", "shape", "type", "smallest", "largest", "slots")]
     for name in in_order(set(arrays) - set(slots)):
         array = arrays[name]
-        own = [slot_of(slot) for slot in in_order(slots) if slot.rpartition("/")[0] == name]
+        own = [str(slot_of(slot)) for slot in in_order(slots) if slot.rpartition("/")[0] == name]
         ends = [f"{value:.6g}" for value in (array.min(), array.max())] if array.size else ["", ""]
         rows.append((name, str(list(array.shape)), str(array.dtype), *ends, ", ".join(own)))
     return [
@@ -277,7 +277,7 @@ def compare(first: str | Path, second: str | Path) -> list[str]:
     a, b = read(first), read(second)
     names = in_order(a.arrays.keys() | b.arrays.keys())
     differences = [array_difference(name, a.arrays.get(name), b.arrays.get(name)) for name in names]
-    rows = [("variable", "shape A", "shape B", "largest |A - B|", "relative")]
+    rows: list[tuple[str, ...]] = [("variable", "shape A", "shape B", "largest |A - B|", "relative")]
     for difference in differences:
         if not difference.equal:
             shapes = ["missing" if shape is None else str(list(shape)) for shape in difference.shapes]

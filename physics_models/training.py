@@ -56,7 +56,7 @@ class Training:
     def run(self) -> None:
         """Train to the end. Raises `Interrupted`, or `ExperimentError` for numbers that went wrong."""
         net = self.net
-        self.saved = None  # where the net stood at the last checkpoint of this process
+        self.saved: tuple[int, int, int] | None = None  # where the net stood at the last checkpoint of this process
         net.guard.skip.assign(self.on_nan == "skip")
         self.data_sum = zlib.crc32(self.data["train"].X)
         self.batches = len(self.data["train"].X) // self.batch_size

@@ -174,7 +174,7 @@ def _verdict(what: str, differences: list[ArrayDifference]) -> str:
     equal = sum(d.equal for d in shared)
     text = f"{equal} of {len(differences)} {what} equal bit for bit"
     if equal < len(shared):
-        worst = max(shared, key=lambda d: d.largest if d.largest == d.largest else np.inf)
+        worst = max(shared, key=lambda d: np.nan_to_num(float(d.largest or 0.0), nan=np.inf))
         text += f", largest difference {number(worst.largest)} ({worst.name})"
     alone = len(differences) - len(shared)
     return text + (f", {alone} missing in one or of another shape" if alone else "")

@@ -27,7 +27,7 @@ MEANINGS = {
 }
 
 
-def flags_section(logs: Logs, notes: list[Paragraph]) -> Section:
+def flags_section(logs: Logs, notes: list[Block]) -> Section:
     """What each log holds and the flags that differ; `notes` say which log could not be read."""
     blocks: list[Block] = [*notes, Table(["log", "A", "B"], [list(row) for row in zip(*_log_facts(logs))])]
     for letter, log in zip("AB", logs):
@@ -81,8 +81,9 @@ def losses_section(logs: Logs) -> Section:
         bad = sum(not math.isfinite(loss) for _, loss in log.train_curve())
         if bad:
             blocks.append(Paragraph(f"{letter}: {bad} train losses are not finite; not drawn.", note=True))
-    panels = [Panel("train_loss", "training step", *(log.train_curve() for log in logs), logarithmic=True)]
-    panels += [Panel(loss, "epoch", *(_loss_curve(log, loss) for log in logs), logarithmic=True) for loss in LOSSES]
+    a, b = logs
+    panels = [Panel("train_loss", "training step", _train_curve(a), _train_curve(b), logarithmic=True)]
+    panels += [Panel(loss, "epoch", _loss_curve(a, loss), _loss_curve(b, loss), logarithmic=True) for loss in LOSSES]
     panels = [panel for panel in panels if panel.curve_a or panel.curve_b] + _parameter_panels(logs)
     if panels:
         caption = "Losses and learned parameters over training, from the logs: A solid, B dashed"
@@ -138,7 +139,7 @@ def speed_section(logs: Logs) -> Section:
         )
     )
     summary = f"steps a second: A {number(rates[0])}, B {number(rates[1])}"
-    if all(rates):
+    if rates[0] and rates[1]:
         summary += f", B / A = {rates[1] / rates[0]:.3g}"
     return Section("Speed", summary, blocks)
 
@@ -183,8 +184,12 @@ def _ratio(first: float | None, second: float | None) -> str:
     return number(second / first) if first and second is not None else MISSING
 
 
+def _train_curve(log: RunLog) -> list[tuple[float, float]]:
+    return [(float(step), loss) for step, loss in log.train_curve()]
+
+
 def _loss_curve(log: RunLog, loss: str) -> list[tuple[float, float]]:
-    return [(e.epoch, e.losses[loss]) for e in log.evaluations("valid") if loss in e.losses]
+    return [(float(e.epoch), e.losses[loss]) for e in log.evaluations("valid") if loss in e.losses]
 
 
 def _naturals(variables: dict[str, float]) -> dict[str, float]:
@@ -205,7 +210,7 @@ def _parameter_panels(logs: Logs) -> list[Panel]:
     curves = [_parameter_curves(log.evaluations("valid")) for log in logs]
     levels = [_naturals(log.last_parameters()) for log in logs]
     return [
-        Panel(name, "epoch", *(c.get(name, []) for c in curves), *(level.get(name) for level in levels))
+        Panel(name, "epoch", *(c.get(name, []) for c in curves), *(level.get(name) for level in levels))  # type: ignore[arg-type]
         for name in sorted(curves[0].keys() | curves[1].keys())
     ]
 

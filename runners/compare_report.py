@@ -66,7 +66,7 @@ class Report:
     sections: list[Section]
 
 
-def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], Any]) -> tuple[Any, Any, list[Paragraph]]:
+def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], Any]) -> tuple[Any, Any, list[Block]]:
     """Reads one part of both experiment folders.
 
     Args:
@@ -78,7 +78,7 @@ def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], An
       What `reader` gave for A and for B, None where the part is missing or damaged, and notes that say so.
     """
     values: list[Any] = []
-    notes = []
+    notes: list[Block] = []
     for letter, folder in zip("AB", folders):
         value = None
         if not (folder / part).exists():
@@ -162,8 +162,9 @@ def as_html(report: Report) -> str:
 def _html_blocks(blocks: list[Block]) -> list[str]:
     parts, beside = [], False
     for block in blocks:
-        side_by_side = isinstance(block, Picture) and bool(block.run)
-        if beside and (not side_by_side or block.run == "A"):
+        run = block.run if isinstance(block, Picture) else None
+        side_by_side = bool(run)
+        if beside and (not side_by_side or run == "A"):
             parts.append("</div>")
             beside = False
         if side_by_side and not beside:

@@ -48,7 +48,7 @@ def shared_names() -> Iterator[tuple[str, str]]:
                 yield package, name
 
 
-def _command(main: Callable[[], object]) -> None:
+def _command(main: Callable[[], int | None]) -> None:
     check_names()
     sys.exit(main())
 

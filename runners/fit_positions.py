@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     task = get_task(FLAGS.task)
     run_base.check_positive("steps", "sequences")
     for name in ("rate", "stretch"):
-        if not FLAGS[name].value > 0:
+        if not float(FLAGS[name].value or 0) > 0:
             raise ExperimentError(f"--{name}={FLAGS[name].value}: must be above zero")
     if not FLAGS.noise >= 0:
         raise ExperimentError(f"--noise={FLAGS.noise}: must not be negative")

@@ -102,7 +102,7 @@ def own_save_dir() -> Iterator[None]:
     if FLAGS.use_ckpt and not FLAGS.ckpt_dir:
         FLAGS.ckpt_dir = FLAGS.save_dir
     with tempfile.TemporaryDirectory() as folder:
-        FLAGS.save_dir = os.path.join(folder, "worker")
+        FLAGS["save_dir"].value = os.path.join(folder, "worker")
         yield
 
 

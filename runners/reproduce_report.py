@@ -61,8 +61,8 @@ def parameter_rows(name: str, runs: list[dict[str, Any]]) -> list[list[str]]:
         raw = median(run["parameters"][parameter] for run in found)
         calibrated = median(run["calibrated"][parameter] for run in found)
         errors = [f"{number(value, 4)} ({100 * (value / true - 1):+.1f} %)" for value in (raw, calibrated)]
-        paper = PAPER.get(task, {}).get(parameter)
-        paper = "–" if paper is None else f"{number(paper, 4)} ({100 * (paper / true - 1):+.1f} %)"
+        value = PAPER.get(task, {}).get(parameter)
+        paper = "–" if value is None else f"{number(value, 4)} ({100 * (value / true - 1):+.1f} %)"
         minutes = f'{median(run["wall_s"] / 60 for run in found):.0f} min'
         rows.append([name, parameter, number(true), paper, *errors, f"{len(found)} of {len(runs)}", minutes])
     return rows
@@ -120,7 +120,9 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
     for name, runs in by_variant.items():
         lines += ["", f"## {name}", "", *table(SEED_HEAD, seed_rows(runs))]
         first = next((p for p, e in entries if p.parent.name == name and e["found"]), None)
-        for kind, caption in PICTURES.items() if first else ():
+        for kind, caption in PICTURES.items():
+            if first is None:
+                break
             source = first.with_name(f"{first.stem}_{kind}.png")
             if source.is_file():
                 shutil.copyfile(source, pictures / f"{name}_{kind}.png")

@@ -118,14 +118,14 @@ def check_positive(*names: str) -> None:
 def check_not_negative(*names: str) -> None:
     """Raise `ExperimentError` for the first of these flags that is a number below zero, or none."""
     for name in names:
-        value = FLAGS[name].value
+        value: Any = FLAGS[name].value
         if not (value >= 0 and math.isfinite(value)):
             raise ExperimentError(f"--{name}={value}: must be a number, 0 or above")
 
 
 def check_choice(name: str, choices: Iterable[str]) -> None:
     """Raise `ExperimentError`, naming the `choices`, if the flag is none of them."""
-    if FLAGS[name].value not in choices:
+    if str(FLAGS[name].value) not in choices:
         named = ", ".join(sorted(filter(None, choices)))
         raise ExperimentError(f"--{name}={FLAGS[name].value}: unknown; choose one of {named}")
 

@@ -99,7 +99,7 @@ def check_flags() -> Task:
     check_belongs("runners.custom_task", is_custom, "--task=custom")
     check_belongs("runners.staged_run", staged_run.is_staged(), "--schedule=staged")
     replicas.check_flags(staged_run.is_staged())
-    return custom_task.from_flags() if is_custom else task
+    return task or custom_task.from_flags()
 
 
 def check_belongs(module: str, used: bool, where: str) -> None:
@@ -160,7 +160,7 @@ def train(task: Task, console: run_base.ConsoleHandler) -> None:
             take_up_data(data["train"], stored)
     log, run_id = open_run(task, cut_off)
     stop = StopRequest()
-    watchers = ()
+    watchers: tuple[Watcher, ...] = ()
 
     def attended(net: BaseNet) -> BaseNet:
         net.run_id, net.stop_request, net.watchers = run_id, stop, watchers

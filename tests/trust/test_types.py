@@ -1,0 +1,16 @@
+"""The type hints of runners, data_gen and physics_models fit together, and no function there is without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tiny_run import ROOT
+
+
+def test_mypy_finds_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("Success: no issues found in ")
