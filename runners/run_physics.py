@@ -206,7 +206,7 @@ def watchers_of_run(console: run_base.ConsoleHandler) -> tuple[Watcher, ...]:
 def take_up_data(iterator: DataIterator, stored: Stored) -> None:
     """Have the training sequences come in the order of the run that wrote `stored`; they must be the same."""
     iterator.seed = stored.progress["seed"]
-    if stored.progress["data"] != zlib.crc32(iterator.X):
+    if stored.progress["data"] != zlib.crc32(iterator.X.data):
         raise ExperimentError(f"--resume: the run in {FLAGS.save_dir} was begun with other training data")
 
 
