@@ -77,7 +77,10 @@ SETTINGS = {
     "spring_color": _TWO_BALLS,
     "spring_color_half": _TWO_BALLS,
     "3bp_color": replace(_TWO_BALLS, joint=Stage(1500, 16, 3e-4), recons_weight=5.0, found_below=3.0),
-    "mnist_spring_color": replace(_TWO_BALLS, joint=Stage(1000, 16, 3e-4), found_below=30.0),
+    # A frame of the digits costs twenty times one of the balls.
+    "mnist_spring_color": replace(
+        _TWO_BALLS, autoencoder=Stage(1000, 32, 1e-3), joint=Stage(300, 8, 3e-4), found_below=30.0
+    ),
 }
 
 
