@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from data_gen.errors import DataError
+from physics_models.command import quiet_start_up
 from physics_models.errors import ExperimentError
 from physics_models.tasks import get_task
 from runners import run_base, run_physics
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
     if not FLAGS.noise >= 0:
         raise ExperimentError(f"--noise={FLAGS.noise}: must not be negative")
     positions = load_positions(task.name, task.input_steps + task.pred_steps)
-    with run_base.quiet_start_up():
+    with quiet_start_up():
         import tensorflow as tf
 
         from physics_models.staged import ANNEAL_AT, ANNEAL_BY, position_loss, position_step

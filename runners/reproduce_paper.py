@@ -18,6 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
+from physics_models.command import quiet_start_up
 from physics_models.errors import ExperimentError
 from physics_models.tasks import TASKS, get_task
 from runners import run_base, run_physics
@@ -82,7 +83,7 @@ def reproduce(task: str, seed: int) -> None:
         trained = train(task, seed, folder)
     elif not (folder / "checkpoint").is_file():
         return
-    with run_base.quiet_start_up():
+    with quiet_start_up():
         from runners.reproduce_measure import failed_run, measure_run
 
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -80,23 +79,6 @@ def log_to_console() -> ConsoleHandler:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     return handler
-
-
-@contextlib.contextmanager
-def quiet_start_up() -> Iterator[None]:
-    """Keep what C++ code writes to stderr meanwhile off the console.
-
-    Current TensorFlow announces its libraries while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says.
-    """
-    sys.stderr.flush()
-    console = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(console, 2)
-        os.close(console)
 
 
 def repository_root() -> Path:

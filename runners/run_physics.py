@@ -15,6 +15,7 @@ from absl import flags
 
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
+from physics_models.command import quiet_start_up
 from physics_models.errors import ExperimentError
 from physics_models.interruption import Interrupted, StopRequest
 from physics_models.tasks import Task, get_task
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     if replicas.cluster():
         note.info("waits until all workers of TF_CONFIG are there")
     # Imported late: TensorFlow takes seconds, and a mistake in the flags should not.
-    with run_base.quiet_start_up():
+    with quiet_start_up():
         import tensorflow as tf
 
         run_base.choose_device()
