@@ -12,6 +12,7 @@ that are given here go to every run; with `--vel_encoder=gauss_newton --calibrat
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,13 +104,34 @@ def train(task: str, seed: int, folder: Path) -> bool:
         f"--save_dir={folder}", "--color=true", "--resume=true", *passed_on(),
     ]  # fmt: skip
     logger.info("running: %s", " ".join(command))
-    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    if ended.returncode == 0:
+    exit_code, last = run_and_show(command)
+    if exit_code == 0:
         return True
-    last = ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else f"exit code {ended.returncode}"
     if "objects were not found" in last:
         return False
-    raise ExperimentError(f"{folder}: training ended with: {last.removeprefix('error: ')}")
+    reason = last.removeprefix("error: ") or f"exit code {exit_code}"
+    raise ExperimentError(f"{folder}: training ended with: {reason}")
+
+
+def run_and_show(command: list[str]) -> tuple[int, str]:
+    """Exit code and last line on stderr of `command`, whose stderr is shown as it comes.
+
+    SIGTERM to this process goes on to the command, which saves and ends; it does not stay behind.
+    """
+    last = ""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            last = line.strip() or last
+    except KeyboardInterrupt:  # the terminal has told the command, too
+        process.communicate()
+        raise
+    finally:
+        exit_code = process.wait()
+        signal.signal(signal.SIGTERM, before)
+    return exit_code, last
 
 
 def passed_on() -> list[str]:

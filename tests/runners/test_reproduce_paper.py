@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,11 +81,11 @@ def test_log_facts_leave_pauses_out_and_count_restarts(tmp_path):
 def test_finished_runs_are_not_run_again_and_given_flags_are_passed_on(tmp_path, monkeypatch):
     calls = []
 
-    def run(command, **_):
+    def run(command):
         calls.append(command)
-        return subprocess.CompletedProcess(command, 1, stderr="…\nerror: the objects were not found with any seed")
+        return 1, "error: the objects were not found with any seed"
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(reproduce_paper, "run_and_show", run)
     FLAGS(["test", f"--experiments={tmp_path}", "--joint_steps=7", "--vel_encoder=gauss_newton", "--calibrated_coords"])
     reproduce_paper.reproduce("spring_color", 3)
     reproduce_paper.reproduce("spring_color", 3)
@@ -95,13 +96,19 @@ def test_finished_runs_are_not_run_again_and_given_flags_are_passed_on(tmp_path,
 
 
 def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, stderr="error: no space left")
-    )
+    monkeypatch.setattr(reproduce_paper, "run_and_show", lambda command: (1, "error: no space left"))
     FLAGS(["test", f"--experiments={tmp_path}"])
     with pytest.raises(ExperimentError, match="training ended with: no space left"):
         reproduce_paper.reproduce("spring_color", 0)
     assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_what_a_training_says_is_shown_and_a_signal_goes_on_to_it(capfd):
+    says = "import sys; print('one', file=sys.stderr); print('error: two', file=sys.stderr); sys.exit(3)"
+    assert reproduce_paper.run_and_show([sys.executable, "-c", says]) == (3, "error: two")
+    assert capfd.readouterr().err == "one\nerror: two\n"
+    waits = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    assert reproduce_paper.run_and_show([sys.executable, "-c", waits])[0] == -signal.SIGTERM
 
 
 def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, monkeypatch):
