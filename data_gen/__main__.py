@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_gen.errors import DataError
+from data_gen.files import check_destinations
 from data_gen.recipes import DEFAULT_SIZES, RECIPES, Recipe, make_dataset
 
 EPILOG = """examples:
@@ -165,6 +166,7 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
 
 def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> None:
     """Make one file and say on stdout what it is."""
+    check_destinations(str(file), flags.overwrite)
     settings = {name: getattr(flags, name) for name in PHYSICS_FLAGS if getattr(flags, name) is not None}
     if task == "mnist_spring_color":
         settings.update({name: getattr(flags, name) for name in PICTURE_FLAGS if getattr(flags, name) is not None})

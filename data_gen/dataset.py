@@ -80,7 +80,7 @@ def generate(
         system: `acceleration`, and where needed `reflect` and `reject`, for `physics.simulate`.
         render: (sample, progress) -> frames [sequences, T, …].
         why_rejected: explains, in an error, why no attempt may have been accepted.
-        overwrite: replace an existing file.
+        overwrite: replace existing files; else an existing .npz is an error, and an existing picture is kept.
         progress: called with (done, total); a sequence counts once when accepted and once when drawn.
         meta: further entries, such as `task` and `seed`.
 
@@ -120,7 +120,7 @@ def generate(
     }
     save_dataset(path, arrays, overwrite=True)
     if frames.ndim == 5:
-        save_samples(path, frames)
+        save_samples(path, frames, overwrite)
     return {**counts, "seconds": time.perf_counter() - begin}
 
 

@@ -57,11 +57,25 @@ def npz_path(dest: str) -> str:
 def check_destination(dest: str, overwrite: bool) -> str:
     """Return the path to write, or raise DataError if it exists and may not be replaced."""
     path = npz_path(dest)
+    _check_free(path, overwrite)
+    return path
+
+
+def samples_path(npz_file: str) -> str:
+    """Where `save_samples` puts the picture of a dataset."""
+    return os.path.splitext(npz_file)[0] + "_samples.jpg"
+
+
+def check_destinations(dest: str, overwrite: bool) -> None:
+    """As `check_destination`, for the dataset and for the picture beside it."""
+    _check_free(samples_path(check_destination(dest, overwrite)), overwrite)
+
+
+def _check_free(path: str, overwrite: bool) -> None:
     if os.path.isdir(path):
         raise DataError(f"cannot write {path}: it is a folder")
     if os.path.exists(path) and not overwrite:
         raise DataError(f"{path} exists; give another name, or --overwrite to replace it")
-    return path
 
 
 def save_dataset(dest: str, arrays: Mapping[str, Any], overwrite: bool = False) -> str:
@@ -114,16 +128,21 @@ def read_arrays(path: str | os.PathLike, wanted: Sequence[Sequence[str]]) -> np.
     raise DataError(f"{path} holds {held}; need an array called {' or '.join(names[0] for names in wanted)}")
 
 
-def save_samples(npz_file: str, frames: np.ndarray) -> str | None:
+def save_samples(npz_file: str, frames: np.ndarray, overwrite: bool = True) -> str | None:
     """Write `<npz_file without its ending>_samples.jpg`: a row a sequence, its frames from left to right.
 
     Args:
         npz_file: path of the dataset.
         frames: uint8 [sequences, T, H, H, C]; the first ten sequences are shown.
+        overwrite: replace an existing picture; else it is kept, with a warning.
 
     Returns:
-        The picture's path, or None where Pillow is not installed.
+        The picture's path, or None where Pillow is not installed or a picture was kept.
     """
+    path = samples_path(npz_file)
+    if os.path.exists(path) and not overwrite:
+        log.warning("%s was there before and is kept: it may show other data", path)
+        return None
     try:
         from PIL import Image
     except ImportError:
@@ -135,7 +154,6 @@ def save_samples(npz_file: str, frames: np.ndarray) -> str | None:
     grid[:, :, :height, :width] = frames
     grid = grid.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), cols * (width + 1), channels)
     picture = Image.fromarray(grid[..., 0] if channels == 1 else grid)
-    path = os.path.splitext(npz_file)[0] + "_samples.jpg"
     with atomic_file(path) as file:
         picture.save(file, "JPEG", quality=95)
     return path

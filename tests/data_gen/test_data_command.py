@@ -63,6 +63,18 @@ def test_one_file_with_other_physics(tmp_path, capsys):
     assert (tmp_path / "soft_samples.jpg").exists()
 
 
+def test_a_picture_of_the_users_is_not_replaced(tmp_path, capsys):
+    picture = tmp_path / "soft_samples.jpg"
+    picture.write_bytes(b"mine")
+    arguments = ("--task=spring_color", "--seq_len=5", SMALL, f"--out={tmp_path / 'soft.npz'}")
+    code, out, err = run(*arguments, capsys=capsys)
+    assert (code, out) == (1, "")
+    assert err == f"error: {picture} exists; give another name, or --overwrite to replace it\n"
+    assert os.listdir(tmp_path) == [picture.name] and picture.read_bytes() == b"mine"
+    code, out, err = run(*arguments, "--overwrite", capsys=capsys)
+    assert (code, err) == (0, "") and picture.read_bytes() != b"mine"
+
+
 def test_other_lengths_get_a_name_of_their_own(tmp_path):
     flags = command.parser().parse_args(["--task=3bp_color", "--seq_len=25", f"--out={tmp_path}"])
     [(_, path, length)] = command.plan(flags)

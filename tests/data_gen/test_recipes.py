@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from data_gen import generators
 from data_gen.errors import DataError
 from data_gen.files import save_dataset
 from data_gen.recipes import RECIPES, make_dataset, settings_of
@@ -174,3 +175,14 @@ def test_a_killed_run_leaves_no_half_file(tmp_path):
     assert process.returncode != 0, "it was over before it was killed"
     assert not (tmp_path / "data.npz").exists()
     assert os.listdir(tmp_path) != []  # the unfinished part, under another name
+
+
+def test_a_picture_left_without_its_data_stops_nothing_and_is_kept(tmp_path, caplog):
+    """`run_physics.py` makes its missing data this way; the generators themselves write both, as the original."""
+    picture = tmp_path / "data_samples.jpg"
+    picture.write_bytes(b"mine")
+    make_dataset("spring_color", str(tmp_path / "data.npz"), 5, (2, 1, 1))
+    assert picture.read_bytes() == b"mine" and (tmp_path / "data.npz").exists()
+    assert f"{picture} was there before and is kept" in caplog.text
+    generators.generate_spring_balls_dataset(str(tmp_path / "data.npz"), 2, 1, 1, 5, radius=2)
+    assert picture.read_bytes() != b"mine"
