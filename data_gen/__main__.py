@@ -198,6 +198,9 @@ def main(arguments: list[str] | None = None) -> int:
             except DataError as error:  # with several files to make, the others may still work
                 print(f"error: {error}", file=sys.stderr)
                 failed = True
+            except MemoryError:
+                print(f"error: {file}: not enough memory; make fewer or shorter sequences", file=sys.stderr)
+                failed = True
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from data_gen.sampling import Progress, Sample, Start, sample_sequences
 SPLITS = ("train", "valid", "test")
 LARGEST_SIDE = 512
 BALL_SETTINGS = ("radius", "dt")
+LARGEST_DATASET = 64 * 2**30  # bytes, where the system does not tell its memory
 
 Sizes = Sequence[int]
 Render = Callable[[Sample, Callable[[int], None]], np.ndarray]
@@ -41,7 +42,7 @@ def frame_side(img_size: Sequence[int] | None) -> int:
 
 
 def check_settings(sizes: Sizes, settings: Mapping[str, Any], positive: Sequence[str]) -> None:
-    """Raise DataError for sizes below 1, numbers that are not finite, and `positive` ones that are not."""
+    """Raise DataError for sizes below 1 or beyond the memory, numbers not finite, and `positive` ones that are not."""
     for split, size in zip(SPLITS, sizes):
         if int(size) != size or size < 1:
             raise DataError(f"the {split} set's size is {size}; it must be a whole number, at least 1")
@@ -50,11 +51,32 @@ def check_settings(sizes: Sizes, settings: Mapping[str, Any], positive: Sequence
         if int(value) != value or value < 1:
             raise DataError(f"{name} is {value}; it must be a whole number, at least 1")
     for name, value in settings.items():
-        if isinstance(value, (int, float)) and not np.isfinite(value):
+        if isinstance(value, float) and not np.isfinite(value):
             raise DataError(f"{name} is {value}; it must be a finite number")
     for name in positive:
         if not settings[name] > 0:
             raise DataError(f"{name} is {settings[name]}; it must be above 0")
+    check_memory(sum(int(size) for size in sizes) * int(settings["seq_len"]), settings)
+
+
+def check_memory(frames: int, settings: Mapping[str, Any]) -> None:
+    """Raise DataError if that many frames, with a position and a velocity each, cannot be held in memory."""
+    side, channels = settings.get("img_size", 0), 3 if settings.get("color") else 1
+    needed, available = frames * (side * side * channels + 32), available_memory()
+    if needed > available:
+        raise DataError(
+            f"{frames} frames take at least {needed >> 20} MiB of memory, and {available >> 20} MiB are available; "
+            "make fewer or shorter sequences, or smaller frames"
+        )
+
+
+def available_memory() -> int:
+    """Bytes that the system can give to a process without swapping; `LARGEST_DATASET` where it does not tell."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return LARGEST_DATASET
 
 
 def generate(

@@ -96,6 +96,8 @@ def test_other_lengths_get_a_name_of_their_own(tmp_path):
         (["--task=spring_color", "--g=1", "--out=FOLDER/a.npz"], "has no setting g"),
         (["--task=spring_color", "--radius=0", "--out=FOLDER/a.npz"], "radius is 0"),
         (["--task=spring_color", "--equil=99", "--out=FOLDER/a.npz"], "spring of rest length 198.0 px"),
+        (["--task=spring_color", "--split_sizes=99999999999,5,5", "--out=FOLDER/a.npz"], "MiB of memory"),
+        (["--task=spring_color", f"--seq_len={10**400}", SMALL, "--out=FOLDER/a.npz"], "MiB of memory"),
         (["--all", "--out=FOLDER/a.npz"], "single file"),
         (["--task=spring_color", "--digits=a.npz"], "belong to --task=mnist_spring_color"),
     ],
@@ -107,6 +109,17 @@ def test_mistakes_give_one_line_and_exit_code_1(arguments, reason, tmp_path, cap
     assert code == 1 and out == ""
     assert all(line.startswith("error: ") for line in err.splitlines()) and reason in err
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_no_memory_gives_one_line(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    monkeypatch.setattr("data_gen.dataset.sample_sequences", full)
+    out_file = tmp_path / "a.npz"
+    code, out, err = run("--task=spring_color", SMALL, f"--out={out_file}", capsys=capsys)
+    assert (code, out) == (1, "") and os.listdir(tmp_path) == []
+    assert err == f"error: {out_file}: not enough memory; make fewer or shorter sequences\n"
 
 
 def test_help_explains_every_flag_with_its_unit(capsys):
