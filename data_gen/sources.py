@@ -23,7 +23,8 @@ DIGITS_NEEDED = "uint8 [2 or more, 28, 28]; the first two are used"
 PICTURES_NEEDED = "uint8 [H, W, 3] or [pictures, H, W, 3]"
 BOTH_WAYS = (
     "either let tf.keras.datasets fetch MNIST and CIFAR-10 once (TensorFlow and a network needed), "
-    f"or give --digits=FILE.npz ({DIGITS_NEEDED}) and --background=FILE.npz or FILE.png (a colour picture)"
+    f"or make the data with python -m data_gen --task=mnist_spring_color --digits=FILE.npz ({DIGITS_NEEDED}) "
+    "--background=FILE.npz or FILE.png (a colour picture)"
 )
 
 

@@ -76,7 +76,8 @@ def test_without_a_network_the_error_names_both_ways(tmp_path, monkeypatch):
     with pytest.raises(DataError) as error:
         make_dataset(TASK, str(tmp_path / "data.npz"), 3, (1, 1, 1))
     text = str(error.value)
-    assert "tf.keras.datasets" in text and "--digits=FILE.npz" in text and "--background=FILE" in text
+    assert "tf.keras.datasets" in text and "--background=FILE" in text
+    assert "python -m data_gen --task=mnist_spring_color --digits=FILE.npz" in text  # run_physics.py has no --digits
     assert "URL fetch failure" in text and "\n" not in text
     assert seen and max(seen) <= 10  # nobody waits for minutes
     assert socket.getdefaulttimeout() is None
