@@ -153,7 +153,7 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     if out.suffix == ".npz":
         if flags.all:
             raise DataError(f"--out={out} is a single file: give --task instead of --all, or a folder")
-        return [(flags.task, out, flags.seq_len or RECIPES[flags.task].train_len)]
+        return [(flags.task, out, RECIPES[flags.task].train_len if flags.seq_len is None else flags.seq_len)]
     if changed:
         raise DataError(f"--{changed[0]} changes the physics that the default file's name states: give --out=FILE.npz")
     tasks = list(RECIPES) if flags.all else [flags.task]

@@ -91,6 +91,7 @@ def test_other_lengths_get_a_name_of_their_own(tmp_path):
         (["--task=spring_color", "--split_sizes=5,0,5", "--out=FOLDER"], "valid set's size is 0"),
         (["--task=spring_color", "--seq_len=x"], "seq_len"),
         (["--task=spring_color", "--seq_len=0", "--out=FOLDER"], "seq_len is 0"),
+        (["--task=spring_color", "--seq_len=0", SMALL, "--out=FOLDER/a.npz"], "seq_len is 0"),
         (["--task=spring_color", "--no_such_flag=1"], "unrecognized arguments: --no_such_flag"),
         (["--task=spring_color", "--k=1"], "--k changes the physics"),
         (["--task=spring_color", "--g=1", "--out=FOLDER/a.npz"], "has no setting g"),
