@@ -43,9 +43,12 @@ PICTURE_FLAGS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that raises `DataError` for a mistake, in place of argparse's usage text and exit code 2."""
+
     def error(self, message: str) -> NoReturn:
-        raise DataError(f"{message} (see python -m data_gen --help)")
+        """Raise `DataError` with `message` and where the flags are explained."""
+        raise DataError(f"{message} (see {self.prog} --help)")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -58,7 +61,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = _Parser(
+    result = OneLineParser(
         prog="python -m data_gen",
         description="Make the tasks' data files.",
         epilog=EPILOG,

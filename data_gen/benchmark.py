@@ -6,7 +6,6 @@ process's peak memory. Each file is made in a fresh process, with the recipe's s
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from data_gen.__main__ import OneLineParser
 from data_gen.errors import DataError
 from data_gen.recipes import DEFAULT_SIZES, RECIPES, make_dataset
 from data_gen.sources import digit_background, load_digits
@@ -63,15 +63,16 @@ def processor() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m data_gen.benchmark", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="python -m data_gen.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=list(RECIPES), action="append", help="only this one (may be repeated)")
     parser.add_argument("--divide", type=int, default=1, help="make this many times fewer sequences than published")
     parser.add_argument("--digits", metavar="FILE", help="digits for mnist_spring_color (default: a drawn stand-in)")
     parser.add_argument("--background", metavar="FILE", help="background for it (default: a drawn stand-in)")
-    flags = parser.parse_args(arguments)
-    sizes = tuple(max(size // max(flags.divide, 1), 1) for size in DEFAULT_SIZES)
     pictures = stand_in_pictures()
     try:
+        flags = parser.parse_args(arguments)
+        if flags.divide < 1:
+            raise DataError(f"--divide={flags.divide}: must be at least 1")
         if flags.digits:
             pictures["digits"] = load_digits(flags.digits)
         if flags.background:
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    sizes = tuple(max(size // flags.divide, 1) for size in DEFAULT_SIZES)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{processor()}, {usable} cores usable; Python {platform.python_version()}, NumPy {np.__version__}")
     print(HEADER)

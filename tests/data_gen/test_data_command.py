@@ -184,3 +184,17 @@ def test_benchmark_prints_a_line_for_each_file(capsys):
     for line in lines[2:]:
         seconds, rate, peak = (float(value) for value in line.split()[4:7])
         assert peak > 20 and abs(rate - 12 / max(seconds, 0.05)) <= max(rate, 1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--nope", "unrecognized arguments: --nope (see python -m data_gen.benchmark --help)"),
+        ("--divide=0", "--divide=0: must be at least 1"),
+        ("--divide=x", "argument --divide: invalid int value: 'x' (see python -m data_gen.benchmark --help)"),
+        ("--digits=nowhere.npz", "cannot read nowhere.npz: No such file or directory"),
+    ],
+)
+def test_a_mistake_in_the_benchmarks_flags_is_one_line(argument, reason, capsys):
+    assert benchmark.main([argument]) == 1
+    assert capsys.readouterr() == ("", f"error: {reason}\n")
