@@ -191,6 +191,8 @@ def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> None
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 1 if a file could not be made."""
     failed = False
+    # SIGTERM leaves through the `finally` that removes the file in work.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         flags = parser().parse_args(arguments)
         if not flags.all and flags.task != "mnist_spring_color" and (flags.digits or flags.background):
@@ -210,9 +212,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the file in work was not written", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     return int(failed)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the `finally` that removes the part
     sys.exit(main())

@@ -112,6 +112,31 @@ def test_mistakes_give_one_line_and_exit_code_1(arguments, reason, tmp_path, cap
     assert not list(tmp_path.rglob("*.npz"))
 
 
+def test_sigterm_leaves_no_part_of_a_file(tmp_path):
+    """Where `main` is called as `paig-data` calls it; the signal comes in the midst of writing."""
+    code = (
+        "import os, signal, sys, time\n"
+        "import numpy as np\n"
+        "from data_gen.__main__ import main\n"
+        "def stopped(*_, **__):\n"
+        "    print(os.listdir(sys.argv[1]), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "np.lib.format.write_array = stopped\n"
+        f"sys.exit(main(['--task=3bp_color', '{SMALL}', '--out=' + sys.argv[1] + '/a.npz']))\n"
+    )
+    root = str(Path(command.__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert done.returncode == 143 and ".part" in done.stdout, done.stderr
+    assert os.listdir(tmp_path) == []
+
+
 def test_no_memory_gives_one_line(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise MemoryError("Unable to allocate 3 GiB")
