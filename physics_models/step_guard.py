@@ -20,12 +20,13 @@ class StepGuard(tf.Module):
 
     It decides on the device, so that the loop need not wait for each step's numbers. Unless `skip`, every
     step after a bad one is left out as well: the weights stay those before it until somebody looks, and the
-    first bad step is `left_out` steps back.
+    first bad step is `left_out - before` steps back.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.left_out = tf.Variable(0, dtype=tf.int64, trainable=False)  # steps
+        self.before = tf.Variable(0, dtype=tf.int64, trainable=False)  # of these, before this training began or went on
         self.gradient_norm = tf.Variable(0.0, trainable=False)  # L2, of the last step, before clipping
         self.skip = tf.Variable(False, trainable=False)
 
@@ -34,7 +35,7 @@ class StepGuard(tf.Module):
         given = [gradient for gradient in gradients if gradient is not None]
         self.gradient_norm.assign(tf.linalg.global_norm(given))
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in [loss, *given]])
-        wanted = finite & (self.skip | tf.equal(self.left_out, 0))
+        wanted = finite & (self.skip | tf.equal(self.left_out, self.before))
 
         def do_update() -> tf.Tensor:
             update()

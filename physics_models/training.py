@@ -58,6 +58,7 @@ class Training:
         net = self.net
         self.saved: tuple[int, int, int] | None = None  # where the net stood at the last checkpoint of this process
         net.guard.skip.assign(self.on_nan == "skip")
+        net.guard.before.assign(net.guard.left_out)
         self.data_sum = zlib.crc32(self.data["train"].X)
         self.batches = len(self.data["train"].X) // self.batch_size
         for watcher in net.watchers:
@@ -135,7 +136,7 @@ class Training:
     def _check_numbers(self) -> None:
         """Raise `ExperimentError` if a step was left out that should not be."""
         net = self.net
-        left_out = int(net.guard.left_out.numpy())
+        left_out = int(net.guard.left_out.numpy()) - int(net.guard.before.numpy())
         if self.on_nan == "skip" or not left_out:
             return
         # Since the bad step no update was let through, and the batch that it saw can be had again.

@@ -126,6 +126,22 @@ def test_skip_leaves_the_step_out_and_counts_it(net, data, tmp_path, caplog):
     assert checkpoints.read(tmp_path).progress["left_out"] == 2
 
 
+def test_a_run_that_left_steps_out_goes_on_with_stop(net, data, tmp_path):
+    bad = data["train"].order(1)[0]
+    kept, data["train"].X[bad, 0, 0, 0, 0] = int(data["train"].X[bad, 0, 0, 0, 0]), MARK
+    train(net, data, tmp_path, epochs=1, on_nan="skip")
+    stored = checkpoints.read(tmp_path)
+    assert stored.progress["left_out"] == 1
+    data["train"].X[bad, 0, 0, 0, 0] = kept
+    net.go_on_from(stored.progress)
+    before = state(net)
+    train(net, data, tmp_path, epochs=2, on_nan="stop", print_interval=1)
+    assert state(net) != before and checkpoints.read(tmp_path).progress["left_out"] == 1
+    data["train"].X[data["train"].order(3)[5], 0, 0, 0, 0] = MARK
+    with pytest.raises(ExperimentError, match=rf"step {2 * STEPS + 1} \(epoch 3\) went wrong: the loss is inf"):
+        train(net, data, tmp_path, epochs=3, on_nan="stop", print_interval=100)
+
+
 def test_an_epoch_in_which_every_step_goes_wrong_stops_even_with_skip(net, data, tmp_path):
     put_both_objects_in_the_middle(net)
     with pytest.raises(ExperimentError, match="epoch 1: every step went wrong and was left out; no checkpoint"):
