@@ -112,7 +112,9 @@ def check_video(net: PhysicsNet, frames: np.ndarray) -> None:
     also_fits = channels == 1 and frames.shape[-1] == 3 and frames.dtype == np.uint8  # becomes grey
     if frames.shape[2:4] != (task.img_size, task.img_size) or not (frames.shape[-1] == channels or also_fits):
         raise ExperimentError(f"the video has shape {list(frames.shape)}; this network takes {wanted}")
-    if frames.shape[1] < task.input_steps or not len(frames):
+    if not len(frames):
+        raise ExperimentError(f"the video holds no film: it has shape {list(frames.shape)}")
+    if frames.shape[1] < task.input_steps:
         raise ExperimentError(f"the video has {frames.shape[1]} frames; this network needs {task.input_steps}")
     floating = frames.dtype.kind == "f"
     if not (floating or frames.dtype == np.uint8):

@@ -140,6 +140,7 @@ def test_one_film_and_floats_and_no_step_at_all(net):
         (np.zeros([8, 32, 32, 3]), r"has shape \[1, 8, 32, 32, 3\]; this network takes \[B, T, 16, 16, 3\]"),
         (np.zeros([8, 16, 16, 1]), "this network takes"),
         (np.zeros([2, 16, 16, 3]), "the video has 2 frames; this network needs 3"),
+        (np.zeros([0, 8, 16, 16, 3]), r"the video holds no film: it has shape \[0, 8, 16, 16, 3\]"),
         (np.zeros([8, 16, 16, 3], int), "the video is int64; give uint8"),
         (np.full([8, 16, 16, 3], 255.0), "numbers that are not from 0 to 1"),
         (np.full([8, 16, 16, 3], np.nan), "numbers that are not from 0 to 1"),
