@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,8 @@ def _picture(path: Path, size: int | None) -> np.ndarray:
 def _read_film(path: Path, size: int | None) -> np.ndarray:
     if path.suffix.lower() == ".gif":
         return _stacked(str(path), iter(_gif_frames(path, size)))
-    return _stacked(str(path), (_fitted(frame, size) for frame in _mp4_frames(path)))
+    with contextlib.closing(_mp4_frames(path)) as frames:
+        return _stacked(str(path), (_fitted(frame, size) for frame in frames))
 
 
 def _gif_frames(path: Path, size: int | None) -> list[np.ndarray]:
@@ -168,7 +169,8 @@ def _gif_frames(path: Path, size: int | None) -> list[np.ndarray]:
         return [_fitted(np.asarray(frame.convert("RGB")), size) for frame in sequence.Iterator(film)]
 
 
-def _mp4_frames(path: Path) -> Iterator[np.ndarray]:
+def _mp4_frames(path: Path) -> Generator[np.ndarray, None, None]:
+    """RGB frames; closing this ends the decoder, which would otherwise run on after an error."""
     try:
         import imageio_ffmpeg
     except ImportError:
@@ -176,14 +178,16 @@ def _mp4_frames(path: Path) -> Iterator[np.ndarray]:
             f"reading {path} needs imageio-ffmpeg: pip install imageio-ffmpeg (the extra [video]); "
             "or save the film as a GIF or as PNG frames"
         ) from None
+    reader = imageio_ffmpeg.read_frames(str(path), pix_fmt="rgb24")  # a generator: nothing runs yet
     try:
-        reader = imageio_ffmpeg.read_frames(str(path), pix_fmt="rgb24")
         width, height = next(reader)["size"]
         for data in reader:
             yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
     except (OSError, RuntimeError, ValueError, StopIteration) as error:
         reason = (str(error).strip().splitlines() or ["no frames"])[0]
         raise DataError(f"cannot read {path} as an MP4: {reason}") from error
+    finally:
+        reader.close()
 
 
 def _read_npz(path: Path) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Own recordings: .npz, folders of PNG frames, GIF and MP4."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -74,6 +75,30 @@ def test_mp4(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot read .*bad.mp4 as an MP4"):
         load_video(tmp_path / "bad.mp4")
+
+
+@pytest.mark.parametrize("broken", ["frame", "resizing"])
+def test_an_error_closes_the_decoder(tmp_path, monkeypatch, broken):
+    closed = []
+
+    def read_frames(path, pix_fmt):
+        try:
+            yield {"size": (4, 4)}
+            yield bytes(47 if broken == "frame" else 48)
+            yield bytes(48)
+        finally:
+            closed.append(path)
+
+    def fail(frame, size):
+        raise DataError("no memory")
+
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(read_frames=read_frames))
+    if broken == "resizing":
+        monkeypatch.setattr("data_gen.video._fitted", fail)
+    (tmp_path / "film.mp4").write_bytes(b"")
+    with pytest.raises(DataError) as error:  # `error` holds the frames of the call: nothing is collected yet
+        load_video(tmp_path / "film.mp4")
+    assert closed == [str(tmp_path / "film.mp4")], error.value
 
 
 def test_mp4_without_the_extra(tmp_path, monkeypatch):
