@@ -17,7 +17,8 @@ class DataIterator:
     """Shuffled batches of `X` [sequences, T, H, H, C] uint8.
 
     The order of an epoch depends on `seed` and the epoch's number alone, so that a run can be repeated and
-    resumed; without a seed it is random. The incomplete last batch of an epoch is dropped.
+    resumed; without a seed it is random. The incomplete last batch of an epoch is dropped. The trainings here take
+    `epoch`; `num_examples` and `next_batch` are kept for code written for the original.
     """
 
     def __init__(self, X: np.ndarray, seed: int | None = None):  # noqa: N803, the original's name
