@@ -179,10 +179,19 @@ def is_experiment(folder: Path) -> bool:
     return is_plain(folder / MARKER) or (is_plain(folder / "log.txt") and is_plain(folder / "checkpoint"))
 
 
+def is_barely_begun(folder: Path) -> bool:
+    """Whether a run in `folder` was killed before it wrote its marker: an empty log.txt, and leftovers at most."""
+    log = folder / "log.txt"
+    others = [entry for entry in folder.iterdir() if entry != log]
+    return is_plain(log) and not log.stat().st_size and all(is_own(e) and LEFTOVER.fullmatch(e.name) for e in others)
+
+
 def check_usable(save_dir: str | Path) -> None:
     """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
     if not folder.is_dir() or is_experiment(folder) or is_plain(folder / "checkpoint"):
+        return
+    if is_barely_begun(folder):
         return
     if is_plain(folder / "log.txt"):
         with open(folder / "log.txt", "rb") as log:
@@ -211,7 +220,7 @@ def check_replaceable(folder: Path) -> None:
     foreign = foreign_entries(folder)
     if foreign:
         raise ExperimentError(f"{refused} holds {foreign[0]}, which no experiment writes{instead}")
-    if not is_experiment(folder):
+    if not (is_experiment(folder) or is_barely_begun(folder)):
         raise ExperimentError(
             f"{refused} holds no experiment, neither {MARKER} nor log.txt with a checkpoint{instead}"
         )
@@ -236,7 +245,9 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
     try:
         if folder.is_dir() and any(folder.iterdir()):
             check_replaceable(folder)
-            if overwrite:
+            if is_barely_begun(folder):
+                delete_leftovers(folder)  # the empty log stays: who opens it next has its lock
+            elif overwrite:
                 delete_experiment(folder)
             else:
                 moved = free_place(folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))

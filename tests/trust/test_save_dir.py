@@ -47,6 +47,22 @@ def test_moving_aside_twice_in_a_second_keeps_both(tmp_path, monkeypatch):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run.bak-now", "run.bak-now-2"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_killed_before_its_marker_is_begun_again(tmp_path, overwrite):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "log.txt").write_text("")
+    (folder / ".experiment.json.abcd1234").write_text("{")
+    save_dir.check_usable(folder)
+    assert save_dir.start_over(folder, overwrite) is None
+    assert contents(tmp_path) == {"run/log.txt": b""}
+    (folder / "log.txt").write_text("mine")
+    with pytest.raises(ExperimentError, match="holds no experiment"):
+        save_dir.start_over(folder, overwrite)
+    with pytest.raises(ExperimentError, match=r"holds log.txt, but no experiment"):
+        save_dir.check_usable(folder)
+
+
 def test_overwrite_deletes_the_experiment(tmp_path):
     folder = make_experiment(tmp_path / "run")
     assert save_dir.start_over(folder, overwrite=True) is None
