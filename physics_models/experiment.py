@@ -130,7 +130,10 @@ def check_settings(folder: Path, marker: Marker, settings: dict[str, Any], may_d
 
 
 def prepare(save_dir: str | Path, cut_off: CutOff) -> None:
-    """Take back what the run in `save_dir` wrote after its checkpoint: it is going to write that again."""
+    """Take back what the run in `save_dir` wrote after its checkpoint: it is going to write that again.
+
+    Another file may be log.txt afterwards: who has it open is to open it again.
+    """
     folder = Path(save_dir)
     delete_leftovers(folder)
     progress = cut_off.stored.progress if cut_off.stored else asdict(cut_off.marker)
@@ -144,9 +147,7 @@ def cut_log(path: Path, length: int) -> None:
     data = path.read_bytes() if path.is_file() else b""
     kept = b"".join(part for part in COMMAND.split(data[length:])[1:] if is_test(part))
     if len(data) > length:
-        os.truncate(path, length)  # in place: it is open, and locked, under this name
-        with open(path, "ab") as file:
-            file.write(kept)
+        write_atomically(path, lambda file: file.write(data[:length] + kept))
 
 
 def is_test(part: bytes) -> bool:

@@ -100,7 +100,7 @@ class LogFile(logging.FileHandler):
             super().__init__(path, encoding="utf-8")
         except OSError as error:
             raise ExperimentError(f"{path}: cannot be written ({error.strerror})") from error
-        if self.stream is not None and not lock(self.stream):
+        if self.stream is not None and not (lock(self.stream) and lies_at(path, self.stream)):
             super().close()
             raise ExperimentError(
                 f"{path.parent}: another process is at work there; wait for it, or give another --save_dir"
@@ -133,6 +133,14 @@ def lock(file: IO[Any]) -> bool:
     except OSError:  # a file system without locks
         pass
     return True
+
+
+def lies_at(path: Path, file: IO[Any]) -> bool:
+    """Whether `path` is still the open `file`, and no other process has put another one in its place meanwhile."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def open_log(save_dir: str | Path) -> logging.Handler:

@@ -226,7 +226,8 @@ def open_run(task: Task, cut_off: CutOff | None) -> tuple[logging.Handler, int]:
     try:
         if cut_off:
             experiment.prepare(folder, cut_off)
-            return log, cut_off.marker.run
+            save_dir.close_log(log)
+            return save_dir.open_log(folder), cut_off.marker.run
         return log, experiment.write_marker(folder, run_base.settings(), task).run
     except BaseException:
         save_dir.close_log(log)

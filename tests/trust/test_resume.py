@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shlex
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from killing import Killer, assert_equal_runs
 from tiny_run import ROOT, messages, write_data
 
-from physics_models import experiment
+from physics_models import experiment, save_dir
 from physics_models.errors import ExperimentError
 from physics_models.tasks import TASKS
+from runners import run_physics
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,40 @@ def test_the_log_loses_what_is_going_to_be_repeated_and_nothing_else(tmp_path):
     log.write_text(kept + repeated + tested + resumed + tested + resumed[:-30])
     experiment.cut_log(log, len(kept))
     assert log.read_text() == kept + tested + tested
+
+
+def test_a_kill_while_the_log_is_cut_loses_no_test(tmp_path, monkeypatch):
+    kept, repeated = line("run_physics.py\n--epochs=3"), line("train - iter=2 train_loss=1.0")
+    tested = line("run_physics.py\n--use_ckpt=true\n--test_mode=true") + line("test - epoch=0 eval_loss=3.0")
+    log = tmp_path / "log.txt"
+    log.write_text(kept + repeated + tested)
+    for change in ("truncate", "replace"):
+        real = getattr(os, change)
+
+        def killed(*arguments, real=real):
+            real(*arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt, OSError):
+            patched.setattr(os, change, killed)
+            experiment.cut_log(log, len(kept))
+        assert log.read_text() in (kept + repeated + tested, kept + tested)
+
+
+def test_what_is_logged_after_the_log_was_cut_lies_in_it(begun, monkeypatch):
+    cut_off = experiment.find_cut_off(begun, {}, ())
+    (begun / "log.txt").write_text(line("run_physics.py\n--epochs=3"))
+    monkeypatch.setattr(run_physics, "FLAGS", SimpleNamespace(save_dir=str(begun), use_ckpt=False))
+    log, run_id = run_physics.open_run(TASKS["spring_color"], cut_off)
+    try:
+        logging.getLogger("tf").warning("goes on")
+        with pytest.raises(ExperimentError, match="another process is at work there"):
+            save_dir.open_log(begun)
+    finally:
+        save_dir.close_log(log)
+    assert run_id == cut_off.marker.run
+    assert (begun / "log.txt").read_text().endswith(" - tf - goes on\n")
+    assert (begun / "log.txt").read_text().count("\n") == 1
 
 
 @pytest.mark.slow
