@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 JOINT = "joint"
 STAGE_NAMES = ("autoencoder", "positions", "joint")
+# Flags that the stages have their own in place of, or no use for.
+OF_JOINT = {
+    "epochs": "the stages have --autoencoder_steps, --positions_steps, --joint_steps",
+    "eval_every_n_epochs": "the stages are evaluated at their ends",
+    "base_lr": "the stages have --autoencoder_rate, --positions_rate, --joint_rate",
+    "anneal_lr": "the stages always anneal",
+    "save_every_n_epochs": "the stages save every 500 steps and at their ends",
+    "on_nan": "the stages stop",
+    "debug": "the stages skip that validation",
+}
 
 flags.DEFINE_string("schedule", JOINT, "joint (the original's), staged, or autoencoder (the first stage alone)")
 for _name, _unit in zip(STAGE_NAMES, ("frames", "sequences", "sequences")):
@@ -42,6 +52,9 @@ def is_staged() -> bool:
         check_not_negative("guide")
     if FLAGS.use_ckpt and not FLAGS.test_mode:
         raise ExperimentError("--use_ckpt=true trains with --schedule=joint only; a staged run goes on with --resume")
+    for name, instead in OF_JOINT.items():
+        if FLAGS[name].present:
+            raise ExperimentError(f"--{name}: belongs to --schedule=joint; {instead}")
     return True
 
 

@@ -84,6 +84,19 @@ FLAGS = [
         "--schedule=staged --use_ckpt",
         "--use_ckpt=true trains with --schedule=joint only; a staged run goes on with --resume",
     ),
+    *(
+        (f"--schedule={schedule} --{flag}", f"--{flag.partition('=')[0]}: belongs to --schedule=joint; {instead}")
+        for schedule in ("staged", "autoencoder")
+        for flag, instead in (
+            ("epochs=3", "the stages have --autoencoder_steps, --positions_steps, --joint_steps"),
+            ("eval_every_n_epochs=2", "the stages are evaluated at their ends"),
+            ("base_lr=1e-3", "the stages have --autoencoder_rate, --positions_rate, --joint_rate"),
+            ("anneal_lr=false", "the stages always anneal"),
+            ("save_every_n_epochs=2", "the stages save every 500 steps and at their ends"),
+            ("on_nan=skip", "the stages stop"),
+            ("debug", "the stages skip that validation"),
+        )
+    ),
     ("--n_objs=3", "--n_objs: belongs to --task=custom"),
     ("--data_file=film.npz", "--data_file: belongs to --task=custom"),
     ("--task=custom", "--task=custom needs --data_file, the film to train on"),
