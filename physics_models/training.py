@@ -67,7 +67,8 @@ class Training:
             self._validate(0)
         while net.epoch < self.epochs:
             epoch = net.epoch + 1
-            if self.anneal_lr and epoch == int(ANNEAL_AT * self.epochs):
+            # From that epoch on, for a run that goes on with fewer epochs; never with one epoch, as in the original.
+            if self.anneal_lr and epoch >= int(ANNEAL_AT * self.epochs) > 0:
                 net.optimizer.rate.assign(net.base_lr / ANNEAL_BY)
             self._train_epoch(epoch)
             if epoch % self.eval_every_n_epochs == 0:

@@ -48,7 +48,8 @@ flags.DEFINE_bool("deterministic", False, "on a GPU: only operations that give t
 flags.DEFINE_bool("jit", False, "compile the steps by XLA; slower on a CPU (measured), meant for a GPU")
 flags.DEFINE_bool("mixed_precision", False, "the U-Net's convolutions in bfloat16; all else in float32")
 
-# What --resume lets be different from what the run was begun with: nothing that the weights depend on.
+# What --resume lets be different from what the run was begun with. Of these, epochs (how long, and when the rate is
+# divided) and on_nan (after a step that went wrong) change the weights; a run begun with other values would differ.
 MAY_DIFFER = (
     "epochs", "save_dir", "save_every_n_epochs", "eval_every_n_epochs", "print_interval", "debug", "test_mode",
     "overwrite", "resume", "keep_checkpoints", "on_nan", "device", "data_dir", "tensorboard",

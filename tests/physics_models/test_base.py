@@ -44,8 +44,9 @@ class FakeNet(PhysicsNet):
 def loop(tmp_path, monkeypatch):
     """Runs the training loop on 7 sequences in batches of 2: three steps an epoch; returns the network."""
 
-    def run(**settings) -> FakeNet:
+    def run(done: int = 0, **settings) -> FakeNet:
         net = FakeNet()
+        net.epoch, net.iteration = done, 3 * done
         monkeypatch.setattr(checkpoints, "save", lambda net, *_: net.notes.append(f"save {net.epoch}"))
         data = {split: DataIterator(films(7), seed=0) for split in ("train", "valid", "test")}
         net.train(data, str(tmp_path), **{"batch_size": 2, **settings})
@@ -76,6 +77,12 @@ def test_the_rate_is_divided_by_five_before_epoch_int_075_epochs(loop, epochs, c
     rates = [rate for _, rate in loop(epochs=epochs).batches]
     high = 3 * (epochs if changes_at is None else changes_at - 1)
     np.testing.assert_allclose(rates, [1e-2] * high + [2e-3] * (3 * epochs - high), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "rates"), [(8, [2e-3] * 2), (9, [2e-3] * 3), (12, [1e-2] * 2 + [2e-3] * 4)])
+def test_a_run_that_goes_on_with_other_epochs_is_annealed_once(loop, epochs, rates):
+    found = loop(done=6, epochs=epochs).batches[::3]
+    assert [rate for _, rate in found] == pytest.approx(rates)
 
 
 def test_the_rate_stays_without_annealing(loop):
