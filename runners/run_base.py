@@ -190,10 +190,13 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt:
             leave("stopped by Ctrl-C", 130)
 
-    try:
-        app.run(reporting, flags_parser=lambda args: FLAGS(args))
-    except (flags.Error, ValueError) as error:  # --noFLAG=value is a ValueError of absl's
-        fail(in_plain_words(str(error)))
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            return FLAGS(arguments)
+        except (flags.Error, ValueError) as error:  # --noFLAG=value is a ValueError of absl's
+            fail(in_plain_words(str(error)))
+
+    app.run(reporting, flags_parser=parse)
 
 
 def in_plain_words(error: str) -> str:

@@ -134,6 +134,14 @@ def test_flags(tmp_path, nothing_begins, flags, message):
     assert not files_in(tmp_path)
 
 
+def test_an_error_of_the_program_is_no_mistake_of_the_users(tmp_path):
+    def broken(argv):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run_main(broken, [f"--save_dir={tmp_path}/run"])
+
+
 # Files, folders, checkpoints: with a network, made once
 
 
