@@ -76,7 +76,7 @@ class ProgressBar(Watcher):
             parts.append(f"{(self.done - self.recent[1]) / (now - self.recent[0]):.2g} steps/s")
         if self.begin and self.done > self.begin[1]:
             pace = (now - self.begin[0]) / (self.done - self.begin[1])
-            parts.append(f"{clock(pace * (self.total - self.done))} left")
+            parts.append(f"{clock(pace * max(self.total - self.done, 0))} left")
         return "  ".join(parts)
 
     def draw(self, net: BaseNet, now: float) -> None:

@@ -166,9 +166,7 @@ class StagedTraining:
 
     def run(self) -> PhysicsNet:
         """Run what is left of the stages; returns the trained network."""
-        steps = [getattr(self.settings, name).steps for name in self.stages]
-        for watcher in self.net.watchers:
-            watcher.started(self.net, sum(steps[: self.stage]) + self.step, sum(steps))
+        self._tell_where_it_stands()
         while self.stage < len(self.stages):
             name = self.stages[self.stage]
             logger.info("stage - %s: begins at step %d, seed %d", name, self.step, self.seed)
@@ -179,7 +177,14 @@ class StagedTraining:
             self.stage, self.step = (self.stage + 1, 0) if done else (0, 0)
             if done:
                 self._save()
+            else:
+                self._tell_where_it_stands()
         return self.net
+
+    def _tell_where_it_stands(self) -> None:
+        steps = [getattr(self.settings, name).steps for name in self.stages]
+        for watcher in self.net.watchers:
+            watcher.started(self.net, sum(steps[: self.stage]) + self.step, sum(steps))
 
     def _steps(self, stage: Stage, name: str, update: Callable[[np.random.RandomState, float], tf.Tensor]) -> None:
         """Call `update(random numbers, part of the stage done)` to the stage's end, logging and saving."""

@@ -19,6 +19,7 @@ from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedSettings, StagedTraining
 from physics_models.tasks import TASKS
+from physics_models.watchers import Watcher
 
 TASK = TASKS["spring_color"]
 QUICK = StagedSettings(
@@ -149,8 +150,18 @@ def test_a_checkpoint_of_a_joint_run_is_no_staged_run_to_resume(data, tmp_path):
 
 def test_unfound_objects_start_again_with_the_next_seed(data, tmp_path, no_evaluation, caplog):
     hopeless = dataclasses.replace(QUICK, found_below=1e-9, autoencoder=Stage(1, 4, 1e-3))
+    told = []
+
+    class Told(Watcher):
+        def started(self, net, done, total):
+            told.append(done)
+
+    run = training(data, tmp_path, hopeless, seed=3)
+    run.net.watchers = (Told(),)
+    run.build = lambda seed: setattr(net := build(seed), "watchers", (Told(),)) or net
     with caplog.at_level(logging.INFO, "tf"), pytest.raises(ExperimentError, match="seeds 3 to 4"):
-        training(data, tmp_path, hopeless, seed=3).run()
+        run.run()
+    assert told == [0, 0]  # the bar does not go on past the steps of the first try
     assert "the objects are not found; it starts again with seed 4" in caplog.text
 
 

@@ -75,6 +75,17 @@ def test_the_bar_tells_losses_speed_and_time_left(monkeypatch):
     assert len(terminal.getvalue()) == length
 
 
+def test_a_bar_that_is_past_its_end_has_nothing_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar, net = progress.ProgressBar(io.StringIO()), SimpleNamespace(epoch=0)
+    bar.started(net, 0, 10)
+    for _ in range(15):
+        bar.stepped(net)
+        now[0] += 100.0
+    assert bar.text(net, now[0]).endswith("  0:00 left")
+
+
 def test_a_step_costs_the_bar_no_tensor(monkeypatch):
     """It may look at nothing but the epoch: reading a tensor would make a GPU wait."""
     bar = progress.ProgressBar(io.StringIO())
