@@ -52,7 +52,10 @@ class Summaries(Watcher):
     def close(self) -> None:
         """Write what is left."""
         if self.writer is not None:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except tf.errors.OpError as error:
+                self._give_up(error)
 
     def _write(
         self, step: int, numbers: dict[str, float], pictures: dict[str, np.ndarray], flush: bool = False
@@ -68,8 +71,11 @@ class Summaries(Watcher):
             if flush:
                 self.writer.flush()
         except tf.errors.OpError as error:
-            note.warning("no more summaries for TensorBoard: %s", str(error).splitlines()[0])
-            self.writer = None
+            self._give_up(error)
+
+    def _give_up(self, error: tf.errors.OpError) -> None:
+        note.warning("no more summaries for TensorBoard: %s", str(error).splitlines()[0])
+        self.writer = None
 
 
 def named(group: str, values: dict) -> dict:

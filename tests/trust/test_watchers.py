@@ -18,6 +18,7 @@ from tiny_run import COMMAND, environment, messages, write_data
 
 from physics_models import progress
 from physics_models.report import meanings
+from physics_models.summaries import Summaries
 from physics_models.tasks import TASKS
 
 PARAMETERS = ["sigma", "k", "l"]
@@ -84,6 +85,19 @@ def test_a_bar_that_is_past_its_end_has_nothing_left(monkeypatch):
         bar.stepped(net)
         now[0] += 100.0
     assert bar.text(net, now[0]).endswith("  0:00 left")
+
+
+def test_a_full_disk_ends_the_summaries_when_they_are_closed_too(tmp_path, monkeypatch, caplog):
+    watcher = Summaries(tmp_path)
+
+    def full():
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device\nand more")
+
+    monkeypatch.setattr(watcher, "writer", SimpleNamespace(close=full))
+    with caplog.at_level("WARNING", "tf.note"):
+        watcher.close()
+        watcher.close()
+    assert [r.getMessage() for r in caplog.records] == ["no more summaries for TensorBoard: No space left on device"]
 
 
 def test_a_step_costs_the_bar_no_tensor(monkeypatch):
