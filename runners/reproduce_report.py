@@ -74,7 +74,7 @@ def seed_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
     for run in runs:
         tried, minutes = str(run["seeds_tried"]), f"{run['wall_s'] / 60:.1f}"
         if not run["found"]:
-            rows.append([str(run["seed"]), "objects not found", *["–"] * 8, tried, minutes])
+            rows.append([str(run["seed"]), "objects not found", *["–"] * 9, tried, minutes])
             continue
         learned = ", ".join(f"{n} {number(v, 4)}" for n, v in run["parameters"].items() if n not in UNLEARNED) or "–"
         losses, error = run["losses"], run.get("position_error", {})
@@ -83,6 +83,7 @@ def seed_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
             str(run["seed"]), learned,
             *(number(losses[f"{name}_loss"]) for name in ("pred", "extrap", "recons")),
             *(number(error.get(part)) for part in ("encoded", "predicted", "extrapolated")),
+            number(run.get("length_scale"), 5),
             number(sum(run["ssim"][:pred]) / pred), number(sum(run["ssim"][pred:]) / len(run["ssim"][pred:])),
             tried, minutes,
         ])  # fmt: skip
@@ -91,7 +92,7 @@ def seed_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
 
 SEED_HEAD = [
     "seed", "learned", "pred", "extrap", "recons", "encoded px", "predicted px", "extrapolated px",
-    "SSIM predicted", "SSIM extrapolated", "seeds tried", "minutes",
+    "stretch", "SSIM predicted", "SSIM extrapolated", "seeds tried", "minutes",
 ]  # fmt: skip
 PARAMETER_HEAD = ["runs", "parameter", "true", "paper", "ours, raw", "ours, calibrated", "objects found", "time"]
 
@@ -108,8 +109,10 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
         "# The paper's results, run again",
         "",
         "Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; no number is typed",
-        "in by hand but the paper's (its Table 1). Positions in pixels, losses as in the log (squared error a frame),",
-        "time as the runs' logs have it, on a machine that other work shared. Made with "
+        "in by hand but the paper's (its Table 1). All runs are `--schedule=staged`; those called `-cured` have",
+        "`--vel_encoder=gauss_newton --calibrated_coords` besides. Positions in pixels, losses of the test file as in the",
+        "log (squared error a frame), *stretch*: encoded lengths over true ones, time as the runs' logs have it, on a",
+        "machine that other work shared. Made with "
         f"{'; '.join(sorted({entry['stack'] for _, entry in entries})) or 'nothing yet'}.",
         "",
         "## Learned parameters, median over the seeds that found the objects",
