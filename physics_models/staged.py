@@ -85,7 +85,7 @@ SETTINGS = {
 
 
 # With a fitted state there is no net to train, only the cell's few parameters (measured on true positions).
-FITTED_STATE = {"3bp_color": Stage(500, 100, 2e-2)}
+FITTED_STATE = {"3bp_color": Stage(500, 100, 2e-2), "mnist_spring_color": Stage(1500, 100, 1e-2)}
 FITTED_STATE_OTHERS = Stage(400, 100, 1e-2)
 
 

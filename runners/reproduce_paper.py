@@ -82,7 +82,7 @@ def reproduce(task: str, seed: int) -> None:
     trained = True
     if not FLAGS.collect:
         trained = train(task, seed, folder)
-    elif not (folder / "checkpoint").is_file():
+    elif not is_finished(folder):
         return
     with quiet_start_up():
         from runners.reproduce_measure import failed_run, measure_run
@@ -94,6 +94,12 @@ def reproduce(task: str, seed: int) -> None:
 
     write_atomically(numbers, lambda file: file.write(text.encode()))
     logger.info("%s: written", numbers)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its final test."""
+    log = folder / "log.txt"
+    return log.is_file() and " - tf - test - epoch=0 " in log.read_text(encoding="utf-8")
 
 
 def train(task: str, seed: int, folder: Path) -> bool:

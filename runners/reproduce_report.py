@@ -111,8 +111,8 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
         "Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; no number is typed",
         "in by hand but the paper's (its Table 1). All runs are `--schedule=staged`; those called `-cured` have",
         "`--vel_encoder=gauss_newton --calibrated_coords` besides. Positions in pixels, losses of the test file as in",
-        "the log (squared error a frame), *stretch*: encoded lengths over true ones, time as the runs' logs have it, on a",
-        "machine that other work shared. Made with "
+        "the log (squared error a frame), *stretch*: encoded lengths over true ones, time as the runs' logs have it,",
+        "on a machine that other work shared. Made with "
         f"{'; '.join(sorted({entry['stack'] for _, entry in entries})) or 'nothing yet'}.",
         "",
         "## Learned parameters, median over the seeds that found the objects",

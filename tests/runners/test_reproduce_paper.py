@@ -103,6 +103,15 @@ def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeyp
     assert not list(tmp_path.glob("*/*.json"))
 
 
+def test_only_finished_runs_are_collected(tmp_path):
+    log = tmp_path / "log.txt"
+    assert not reproduce_paper.is_finished(tmp_path)
+    log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=3 eval_pred_loss=1.0\n")
+    assert not reproduce_paper.is_finished(tmp_path)
+    log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=0 eval_pred_loss=1.0\n")
+    assert reproduce_paper.is_finished(tmp_path)
+
+
 def test_what_a_training_says_is_shown_and_a_signal_goes_on_to_it(capfd):
     says = "import sys; print('one', file=sys.stderr); print('error: two', file=sys.stderr); sys.exit(3)"
     assert reproduce_paper.run_and_show([sys.executable, "-c", says]) == (3, "error: two")
