@@ -24,7 +24,7 @@ class MetricsFile(Watcher):
     """Appends to metrics.csv in `save_dir`: COLUMNS, then the learned parameters by their names.
 
     `epoch` counts the completed ones, `iteration` the steps taken, `left_out` the steps that went wrong; the
-    gradient's norm is of the last step, before clipping. A cell is empty where a row has no such number.
+    gradient's norm, in rows of split `train`, is of the last step, before clipping. A cell is empty where a row has no such number.
     """
 
     def __init__(self, save_dir: str | Path):
@@ -32,7 +32,8 @@ class MetricsFile(Watcher):
 
     def printed(self, net: BaseNet, loss: float) -> None:
         """A row of split `train`."""
-        self._write(net, "train", net.epoch, {"train_loss": loss})
+        norm = float(net.guard.gradient_norm.numpy())
+        self._write(net, "train", net.epoch, {"train_loss": loss, "gradient_norm": norm})
 
     def evaluated(
         self, net: BaseNet, split: str, epoch: int, means: dict[str, float], pictures: dict[str, np.ndarray]
@@ -48,7 +49,6 @@ class MetricsFile(Watcher):
             "epoch": epoch,
             "iteration": net.iteration,
             "rate": float(net.optimizer.rate.numpy()),
-            "gradient_norm": float(net.guard.gradient_norm.numpy()),
             "left_out": int(net.guard.left_out.numpy()),
             **losses,
             **parameters,

@@ -69,11 +69,12 @@ def run_here(capsys, *flags: str) -> Done:
 
 
 def run_there(*flags: str, folder: Path = ROOT, **environment: str) -> Done:
-    """Run the command as a user types it: in a process of its own, in `folder`."""
+    """Run the command as a user types it: in a process of its own, in `folder`, with TensorFlow's log level not set."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
         [sys.executable, "runners/run_physics.py", *flags],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": ".", "TF_CPP_MIN_LOG_LEVEL": "", **environment},
+        env={**inherited, "PYTHONPATH": ".", **environment},
         capture_output=True,
         text=True,
         timeout=1200,

@@ -13,7 +13,6 @@ import io
 import logging
 import random
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -32,10 +31,11 @@ import numpy as np
 
 from data_gen.errors import DataError
 from physics_models.errors import ExperimentError
+from runners.benchmark_measure import peak_gb
 
 SLOW = 20.0  # seconds of work on a file that count as hanging
 HANGS = 120  # seconds after which it is interrupted
-MEMORY = 2 * 2**30  # bytes, of the whole process
+MEMORY_GB = 2.0  # of the whole process
 LONG = 2000  # characters that no error line has
 
 
@@ -358,14 +358,9 @@ def read_one(kind: Kind, folder: Path) -> tuple[str, str]:
         trouble = trouble or f"{spent:.0f} s"
     if warned:
         trouble = trouble or f"a warning: {warned[0].message}"
-    if peak_memory() > MEMORY:
-        raise SystemExit(f"{peak_memory() / 2**30:.1f} GB of memory")
+    if peak_gb() > MEMORY_GB:
+        raise SystemExit(f"{peak_gb():.1f} GB of memory")
     return answer, trouble
-
-
-def peak_memory() -> int:
-    """The most memory that this process has had, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
@@ -384,7 +379,7 @@ def main() -> None:
         answers, wrong = fuzz(name, options.first, options.count)
         told = ", ".join(f"{n} {answer}s" for answer, n in sorted(answers.items()))
         seconds = time.monotonic() - begun
-        print(f"{name}: {options.count} damaged files: {told}; {seconds:.0f} s, {peak_memory() / 2**20:.0f} MB")
+        print(f"{name}: {options.count} damaged files: {told}; {seconds:.0f} s, {1000 * peak_gb():.0f} MB")
         print("\n".join(wrong[:20]), flush=True)
         failed = failed or bool(wrong)
     raise SystemExit(1 if failed else 0)

@@ -119,8 +119,9 @@ def test_metrics_hold_what_the_log_holds(seen):
     for row, numbers in zip(rows, logged):
         written = [float(row[name]) for name in names.get(row["split"], names["valid"])]
         assert written == pytest.approx([float(number) for number in numbers], rel=1e-6)
-        assert all(row[name] for name in ("rate", "gradient_norm", *PARAMETERS)) and row["left_out"] == "0"
-    assert float(rows[1]["gradient_norm"]) > 0
+        assert all(row[name] for name in ("rate", *PARAMETERS)) and row["left_out"] == "0"
+        # Of the last step: an evaluation may come in a process that has taken none, where it went on after a kill.
+        assert float(row["gradient_norm"]) > 0 if row["split"] == "train" else row["gradient_norm"] == ""
     assert [row["iteration"] for row in rows[1:6]] == ["1", "3", "5", "7", "9"]
 
 
