@@ -24,7 +24,8 @@ class MetricsFile(Watcher):
     """Appends to metrics.csv in `save_dir`: COLUMNS, then the learned parameters by their names.
 
     `epoch` counts the completed ones, `iteration` the steps taken, `left_out` the steps that went wrong; the
-    gradient's norm, in rows of split `train`, is of the last step, before clipping. A cell is empty where a row has no such number.
+    gradient's norm, in rows of split `train`, is of the last step, before clipping. A cell is empty where a row has
+    no such number.
     """
 
     def __init__(self, save_dir: str | Path):
