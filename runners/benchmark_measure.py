@@ -7,17 +7,15 @@ on them.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_gen.benchmark import processor
+from data_gen.benchmark import peak_gb, processor, usable_cores
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task, get_task
 
@@ -124,29 +122,17 @@ def step_of(part: str, net: PhysicsNet, frames: tf.Tensor, rollout: int) -> Call
     return walk_through
 
 
-def peak_gb() -> float:
-    """The most memory that this process has held so far, in GB (10⁹ bytes)."""
-    try:  # what getrusage says may be inherited from the parent
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
-    except (OSError, StopIteration):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
 def stack() -> dict[str, Any]:
     """TensorFlow, Python, processor, cores, GPUs."""
     import tensorflow as tf
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
         for gpu in tf.config.get_visible_devices("GPU")
     ]
     return {
-        "tensorflow": tf.__version__, "python": platform.python_version(), "processor": processor(), "cores": cores,
-        "gpus": gpus,
+        "tensorflow": tf.__version__, "python": platform.python_version(), "processor": processor(),
+        "cores": usable_cores(), "gpus": gpus,
     }  # fmt: skip
 
 
@@ -208,7 +194,6 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     started = asked.pop("started")
     device = asked.pop("device", "")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from runners import run_base
 
     run_base.FLAGS([sys.argv[0], f"--device={device}"])

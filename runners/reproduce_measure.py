@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +19,8 @@ from physics_models.evaluation import frame_errors
 from physics_models.physics_net import PhysicsNet
 from physics_models.results import measure, roll_out
 from physics_models.tasks import get_task
+from runners.benchmark_measure import stack
+from runners.benchmark_report import describe_stack
 from runners.run_base import FLAGS, logger
 from runners.staged_run import settings_from_flags
 
@@ -48,19 +48,9 @@ def true_parameters(task: str) -> dict[str, float]:
     return {names[name]: float(value) for name, value in physics.items() if name in names}
 
 
-def stack() -> str:
-    """What the run ran on."""
-    return f"TensorFlow {tf.__version__}, Python {platform.python_version()}, {usable_cores()} cores"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def failed_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
     """The entry of a run that found its objects with none of its seeds."""
-    return {"task": task, "seed": seed, "found": False, "stack": stack(), **log_facts(folder)}
+    return {"task": task, "seed": seed, "found": False, "stack": describe_stack(stack()), **log_facts(folder)}
 
 
 def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict[str, Any]:
@@ -81,9 +71,9 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     frames = load_frames(file, ("test",))["test"]
     true = positions_of(file)
     result = {
-        "task": task_name, "seed": seed, "found": True, "stack": stack(), "vel_encoder": FLAGS.vel_encoder,
-        "calibrated_coords": FLAGS.calibrated_coords, "true": true_parameters(task_name),
-        "input_steps": task.input_steps, "pred_steps": task.pred_steps,
+        "task": task_name, "seed": seed, "found": True, "stack": describe_stack(stack()),
+        "vel_encoder": FLAGS.vel_encoder, "calibrated_coords": FLAGS.calibrated_coords,
+        "true": true_parameters(task_name), "input_steps": task.input_steps, "pred_steps": task.pred_steps,
         **log_facts(folder), **measure(net, frames, true),
     }  # fmt: skip
     train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]

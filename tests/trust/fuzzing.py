@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_gen.benchmark import peak_gb
 from data_gen.errors import DataError
 from physics_models.errors import ExperimentError
-from runners.benchmark_measure import peak_gb
 
 SLOW = 20.0  # seconds of work on a file that count as hanging
 HANGS = 120  # seconds after which it is interrupted
