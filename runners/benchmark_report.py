@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from physics_models.errors import ExperimentError
+from physics_models.save_dir import write_atomically
 
 Record = dict[str, Any]  # a configuration and its numbers, as benchmark_measure prints them
 
@@ -172,27 +171,19 @@ def write(folder: Path, records: list[Record]) -> None:
     fresh = {identity(r) for r in records}
     kept[version] = [r for r in kept.get(version, []) if identity(r) not in fresh] + records
     folder.mkdir(parents=True, exist_ok=True)
-    put(folder / f"{FILE}.json", lambda path: path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8"))
+    write_text(folder / f"{FILE}.json", json.dumps(kept, indent=1))
     scales = any(r["scale"] for stack in kept.values() for r in stack)
     text = [HEADING.rstrip()]
     text += [f"## TensorFlow {version}\n\n{markdown(sorted_records(kept[version]))}" for version in sorted(kept)]
     if scales:
-        put(folder / f"{FILE}.png", lambda path: plot(kept, path))
+        write_atomically(folder / f"{FILE}.png", lambda file: plot(kept, file))
         text.append(f"## How the cost grows\n\n{REASONS}\n\n![step time and memory against size]({FILE}.png)")
-    put(folder / f"{FILE}.md", lambda path: path.write_text("\n\n".join(text) + "\n", encoding="utf-8"))
+    write_text(folder / f"{FILE}.md", "\n\n".join(text))
 
 
-def put(path: Path, write_to: Callable[[Path], Any]) -> None:
-    """Have `write_to` write a file, which takes the place of `path` only when it is complete."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
-    try:
-        write_to(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+def write_text(path: Path, text: str) -> None:
+    """Have `text` take the place of `path`."""
+    write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
 
 
 def read(path: Path) -> dict[str, list[Record]]:
@@ -220,7 +211,7 @@ def sorted_records(records: Iterable[Record]) -> list[Record]:
     )
 
 
-def plot(kept: dict[str, list[Record]], path: Path) -> None:
+def plot(kept: dict[str, list[Record]], file: BinaryIO) -> None:
     """Step time (above) and memory (below) against each size, one line a TensorFlow version."""
     from matplotlib.figure import Figure
 
@@ -241,4 +232,4 @@ def plot(kept: dict[str, list[Record]], path: Path) -> None:
     axes[0, 0].set_ylabel("ms a training step")
     axes[1, 0].set_ylabel("peak memory, GB")
     axes[0, 0].legend(fontsize=7)
-    figure.savefig(path, dpi=100)
+    figure.savefig(file, format="png", dpi=100)
