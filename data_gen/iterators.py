@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,11 @@ class DataIterator:
     def num_examples(self) -> int:
         """Number of sequences."""
         return len(self.X)
+
+    @functools.cached_property
+    def checksum(self) -> int:
+        """Of the frames, which tells whether a run goes on with the data that it was begun with."""
+        return zlib.crc32(self.X.data)
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the sequences in `epoch`."""

@@ -13,7 +13,6 @@ A stage's batches depend on the seed, the stage and the step alone, so that a re
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -126,7 +125,7 @@ class StagedTraining:
         self.optimizer = optimizer
         self.first_seed = self.seed = seed
         self.stage, self.step = 0, 0
-        self.data_sum = zlib.crc32(data["train"].X)
+        self.data_sum = data["train"].checksum
         self.net = build(seed)
         task = self.net.task
         self.seen = task.input_steps + task.pred_steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ class Training:
         self.saved: tuple[int, int, int] | None = None  # where the net stood at the last checkpoint of this process
         net.guard.skip.assign(self.on_nan == "skip")
         net.guard.before.assign(net.guard.left_out)
-        self.data_sum = zlib.crc32(self.data["train"].X)
+        self.data_sum = self.data["train"].checksum
         self.batches = len(self.data["train"].X) // self.batch_size
         for watcher in net.watchers:
             watcher.started(net, net.epoch * self.batches + net.step, self.epochs * self.batches)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,8 +97,9 @@ def check_flags() -> Task:
     run_base.check_positive("recurrent_units", "lstm_layers")
     run_base.check_not_negative("autoencoder_loss", "datapoints")
     check_belongs("runners.custom_task", is_custom, "--task=custom")
-    check_belongs("runners.staged_run", staged_run.is_staged(), "--schedule=staged")
-    replicas.check_flags(staged_run.is_staged())
+    staged = staged_run.is_staged()
+    check_belongs("runners.staged_run", staged, "--schedule=staged")
+    replicas.check_flags(staged)
     return task or custom_task.from_flags()
 
 
@@ -207,7 +207,7 @@ def watchers_of_run(console: run_base.ConsoleHandler) -> tuple[Watcher, ...]:
 def take_up_data(iterator: DataIterator, stored: Stored) -> None:
     """Have the training sequences come in the order of the run that wrote `stored`; they must be the same."""
     iterator.seed = stored.progress["seed"]
-    if stored.progress["data"] != zlib.crc32(iterator.X.data):
+    if stored.progress["data"] != iterator.checksum:
         raise ExperimentError(f"--resume: the run in {FLAGS.save_dir} was begun with other training data")
 
 
