@@ -211,12 +211,14 @@ class BaseNet(tf.keras.layers.Layer):
 
     def scalars(self) -> dict[str, float]:
         """The trainable scalars as what they are logarithms of: `sigma`, and the cell's `k` and `l`, or `g`."""
-        named = {n: v for n, v in self.variables_by_name(trainable_only=True).items() if not v.shape.rank}
-        short = {name.split("/")[-1]: variable for name, variable in named.items()}
-        return {re.sub("^log_?", "", name): float(np.exp(variable.numpy())) for name, variable in short.items()}
+        short = {name.split("/")[-1]: value for name, value in self._trainable_scalars().items()}
+        return {re.sub("^log_?", "", name): float(np.exp(value)) for name, value in short.items()}
 
     def describe_parameters(self) -> str:
         """The trainable scalars as the original logs them: [('net/decoder/logsigma:0', 0.0), …]."""
-        scalars = {n: v for n, v in self.variables_by_name(trainable_only=True).items() if not v.shape.rank}
-        pairs = [f"('{name}:0', {np.float32(value.numpy())!s})" for name, value in scalars.items()]
+        pairs = [f"('{name}:0', {value!s})" for name, value in self._trainable_scalars().items()]
         return f"[{', '.join(pairs)}]"
+
+    def _trainable_scalars(self) -> dict[str, np.float32]:
+        variables = self.variables_by_name(trainable_only=True)
+        return {name: np.float32(v.numpy()) for name, v in variables.items() if not v.shape.rank}
