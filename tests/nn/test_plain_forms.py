@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from nn.blocks import resize_bilinear_tf1, softmax_with_background, upsample_twice
-from nn.decoders import OUTSIDE_LOGIT, ConvSTDecoder
+from nn.decoders import ConvSTDecoder
 from nn.encoders import ConvEncoder, average_pairs
-from nn.stn import resampler_tf, spatial_transformer
 from physics_models.base import tf_variable
+from runners.benchmark_naive import naive_decode
 
 
 def noise(*shape: int, seed: int = 0) -> tf.Tensor:
@@ -102,28 +102,6 @@ def test_the_encoders_positions(size, channels, objects):
     )
 
 
-def plain_frames(decoder: ConvSTDecoder, positions: tf.Tensor) -> tf.Tensor:
-    """Frames [b, H, H, C] by the original's steps: each object through the gathering spatial transformer."""
-    size, side = decoder.img_size, decoder.img_size // 2
-    sprites = decoder.sprites()
-    logits, contents = [], []
-    for i in range(decoder.n_objs):
-        x, y = tf.unstack(positions[:, 2 * i : 2 * i + 2], axis=-1)
-        zero, scale = tf.zeros_like(x), sprites.sigma * tf.ones_like(x)
-        shift_x, shift_y = ((size / 2 - place) / side * sprites.sigma for place in (x, y))
-        theta = tf.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1)
-        parts = tf.concat([sprites.templates[i] + OUTSIDE_LOGIT, tf.sigmoid(sprites.contents[i])], axis=-1)
-        parts = tf.repeat(parts[None], len(positions), axis=0)
-        pasted = spatial_transformer(parts, theta, (size, size), resampler_tf)
-        logits.append(pasted[..., :1] - OUTSIDE_LOGIT)
-        contents.append(pasted[..., 1:])
-    masks = tf.nn.softmax(tf.concat([*logits, tf.ones_like(logits[0])], axis=-1))
-    frames = masks[..., -1:] * sprites.background
-    for i, content in enumerate(contents):
-        frames += masks[..., i : i + 1] * content
-    return frames
-
-
 @pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (32, 3, 1)])
 def test_the_decoders_frames(size, channels, objects):
     tf.keras.utils.set_random_seed(0)
@@ -133,7 +111,7 @@ def test_the_decoders_frames(size, channels, objects):
     weights = [tf_variable(v) for v in decoder.trainable_variables]
     assert_equal(
         value_and_gradients(lambda: decoder(positions), [positions, *weights]),
-        value_and_gradients(lambda: plain_frames(decoder, positions), [positions, *weights]),
+        value_and_gradients(lambda: naive_decode(decoder, positions), [positions, *weights]),
         2e-5,
     )
     np.testing.assert_array_equal(tf.transpose(decoder.rows(positions), [0, 1, 3, 2]), decoder(positions))

@@ -159,30 +159,28 @@ def test_slots_and_rate_may_be_missing(tmp_path, caplog, left_out):
             np.testing.assert_array_equal(array, arrays[name])
 
 
+def assert_refused_and_unchanged(folder, arrays, said):
+    """A checkpoint of `arrays` is refused with `said`, and the network keeps its state."""
+    save_some(folder, arrays)
+    net = make_net()
+    before = state(net)
+    with pytest.raises(ExperimentError, match=said):
+        checkpoints.restore(net, checkpoints.read(folder))
+    for name, array in state(net).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 @pytest.mark.parametrize("name", ["net/encoder/conv2d_3/kernel", "net/spring_ode_cell/dt_x", "net/decoder/logsigma"])
 def test_a_missing_variable_is_named_and_nothing_changes(tmp_path, name):
     arrays = state(make_net())
     del arrays[name]
-    save_some(tmp_path / "tf1", arrays)
-    net = make_net()
-    before = state(net)
-    with pytest.raises(ExperimentError, match=f"has no variable {name}; it is a checkpoint of another"):
-        checkpoints.restore(net, checkpoints.read(tmp_path / "tf1"))
-    for other, array in state(net).items():
-        np.testing.assert_array_equal(array, before[other])
+    assert_refused_and_unchanged(tmp_path / "tf1", arrays, f"has no variable {name}; it is a checkpoint of another")
 
 
 @pytest.mark.parametrize("name", ["net/init_vel/dense_1/bias", "net/init_vel/dense_1/bias/RMSProp"])
 def test_another_shape_is_named_and_nothing_changes(tmp_path, name):
-    arrays = state(make_net())
-    arrays[name] = np.zeros(7, np.float32)
-    save_some(tmp_path / "tf1", arrays)
-    net = make_net()
-    before = state(net)
-    with pytest.raises(ExperimentError, match=rf"{name} has shape \[7\], this network needs \[100\]"):
-        checkpoints.restore(net, checkpoints.read(tmp_path / "tf1"))
-    for other, array in state(net).items():
-        np.testing.assert_array_equal(array, before[other])
+    arrays = {**state(make_net()), name: np.zeros(7, np.float32)}
+    assert_refused_and_unchanged(tmp_path / "tf1", arrays, rf"{name} has shape \[7\], this network needs \[100\]")
 
 
 def test_folders_without_a_whole_checkpoint(tmp_path):
