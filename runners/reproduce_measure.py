@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -114,9 +113,3 @@ def draw(net: PhysicsNet, black_box: PhysicsNet, frames: np.ndarray, result: dic
         figures.curves(
             {"Physics+IG": result["position_error"]["per_step"]}, inputs, "position error, px", stem + "positions.png"
         )
-
-
-def read_entries(experiments: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """All measured runs below `experiments`: (path of the entry, entry), by task, variant and seed."""
-    paths = sorted(experiments.glob("*/seed*.json"), key=lambda p: (p.parent.name, int(p.stem[4:])))
-    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]

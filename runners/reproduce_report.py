@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from physics_models.tasks import get_task
+
 PAPER = {
     "spring_color": {"k": 4.26, "l": 6.17},
     "mnist_spring_color": {"k": 2.18, "l": 12.24},
@@ -68,6 +70,18 @@ def parameter_rows(name: str, runs: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def stretch_rows(name: str, runs: list[dict[str, Any]]) -> list[list[str]]:
+    """By what factor the decoder's grid and the network stretch lengths, and the losses: the median over the seeds."""
+    found = [run for run in runs if run["found"] and "length_scale" in run]
+    if not found:
+        return []
+    side = get_task(found[0]["task"]).img_size
+    expected = 1.0 if found[0]["calibrated_coords"] else side / (side - 1)
+    losses = [number(median(run["losses"][f"{loss}_loss"] for run in found)) for loss in ("pred", "extrap", "recons")]
+    measured = median(run["length_scale"] for run in found)
+    return [[name, str(len(found)), number(expected, 5), number(measured, 5), *losses]]
+
+
 def seed_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
     """One row a seed: parameters, losses, position errors, SSIM, wall time, seeds tried."""
     rows = []
@@ -94,13 +108,19 @@ SEED_HEAD = [
     "seed", "learned", "pred", "extrap", "recons", "encoded px", "predicted px", "extrapolated px",
     "stretch", "SSIM predicted", "SSIM extrapolated", "seeds tried", "minutes",
 ]  # fmt: skip
+STRETCH_HEAD = ["runs", "seeds", "stretch expected", "stretch measured", "pred", "extrap", "recons"]
 PARAMETER_HEAD = ["runs", "parameter", "true", "paper", "ours, raw", "ours, calibrated", "objects found", "time"]
+
+
+def read_entries(experiments: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """All measured runs below `experiments`: (path of the entry, entry), by task, variant and seed."""
+    paths = sorted(experiments.glob("*/seed*.json"), key=lambda p: (p.parent.name, int(p.stem[4:])))
+    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 def write_report(experiments: Path, report_dir: Path) -> Path:
     """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries below `experiments`."""
     from physics_models.save_dir import write_atomically
-    from runners.reproduce_measure import read_entries
 
     entries = read_entries(experiments)
     pictures = report_dir / "pictures"
@@ -120,6 +140,8 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
     ]
     by_variant = groups(entries)
     lines += table(PARAMETER_HEAD, (row for name, runs in by_variant.items() for row in parameter_rows(name, runs)))
+    lines += ["", "## Stretch of lengths, and losses, median over the same seeds", ""]
+    lines += table(STRETCH_HEAD, (row for name, runs in by_variant.items() for row in stretch_rows(name, runs)))
     for name, runs in by_variant.items():
         lines += ["", f"## {name}", "", *table(SEED_HEAD, seed_rows(runs))]
         first = next((p for p, e in entries if p.parent.name == name and e["found"]), None)

@@ -32,6 +32,7 @@ RUN = {
     "true": {"k": 4.0, "l": 6.0}, "input_steps": 4, "pred_steps": 6,
     "wall_s": 600.0, "seeds_tried": 2, "losses": {"pred_loss": 2.0, "extrap_loss": 30.0, "recons_loss": 0.5},
     "parameters": {"k": 4.4, "l": 6.2}, "calibrated": {"k": 4.4, "l": 6.0}, "ssim": [0.9] * 26, "mse": [0.01] * 26,
+    "calibrated_coords": False, "length_scale": 1.033,
     "position_error": {"encoded": 0.2, "predicted": 0.4, "extrapolated": 2.0, "per_step": [0.4] * 26},
 }  # fmt: skip
 
@@ -56,14 +57,17 @@ def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
     write_entry(runs, "spring_color")
     write_entry(runs, "spring_color", seed=1, parameters={"k": 4.2, "l": 6.4}, calibrated={"k": 4.2, "l": 6.2})
     write_entry(runs, "spring_color", seed=2, found=False)
+    write_entry(runs, "spring_color-calibrated", length_scale=1.0005, calibrated_coords=True)
     (runs / "spring_color" / "seed0_future.png").write_bytes(b"a picture")
     text = write_report(runs, docs).read_text()
     assert "| spring_color | k | 4 | 4.26 (+6.5 %) | 4.3 (+7.5 %) | 4.3 (+7.5 %) | 2 of 3 | 10 min |" in text
     assert "| spring_color | l | 6 | 6.17 (+2.8 %) | 6.3 (+5.0 %) | 6.1 (+1.7 %) | 2 of 3 | 10 min |" in text
+    assert "| spring_color | 2 | 1.0323 | 1.033 | 2 | 30 | 0.5 |" in text
+    assert "| spring_color-calibrated | 1 | 1 | 1.0005 | 2 | 30 | 0.5 |" in text
     assert "| 2 | objects not found |" in text
     assert "(pictures/spring_color_future.png)" in text and "spring_color_ssim.png" not in text
     assert (docs / "pictures" / "spring_color_future.png").read_bytes() == b"a picture"
-    assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 1, 2]
+    assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 1, 2, 0]
 
 
 def test_log_facts_leave_pauses_out_and_count_restarts(tmp_path):
