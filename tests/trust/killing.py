@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -34,6 +35,8 @@ def train(flags: list[str], output: str) -> None:
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    # A shell has what it runs in the background ignore Ctrl-C, and the run would rightly go on doing so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from runners import run_base, run_physics
 
     sys.argv = [str(ROOT / "runners" / "run_physics.py"), *flags]

@@ -50,7 +50,7 @@ def test_signals_save_and_say_how_to_go_on(tmp_path, flags, undisturbed):
     assert said.splitlines()[-1].endswith(command)
     done = len(messages(tmp_path / "run"))
     killer.flags.append("--resume")
-    said = killer.stop(signal.SIGINT, lines=done + 1)
+    said = killer.stop(signal.SIGINT, lines=done + 3)
     assert said.splitlines()[-1].startswith("stopped by SIGINT and saved") and "Traceback" not in said
     assert said.splitlines()[-1].endswith(command)
     killer.finish()
