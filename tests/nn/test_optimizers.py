@@ -82,6 +82,14 @@ def test_the_first_rmsprop_step_by_hand():
     np.testing.assert_allclose(variable, [1 - 0.1 * 0.5 / np.sqrt(0.9 + 0.1 * 0.25 + 1e-10), 1.0], rtol=1e-6)
 
 
+def test_rmsprops_epsilon_stands_under_the_root():
+    variable = tf.Variable(0.0)
+    optimizer = OPTIMIZERS["rmsprop"]({"v": variable}, 0.1)
+    optimizer.slots["v/RMSProp"].assign(0.0)
+    optimizer.apply([tf.constant(1e-6)])
+    np.testing.assert_allclose(variable, -0.1 * 1e-6 / np.sqrt(0.1 * 1e-12 + 1e-10), rtol=1e-5)
+
+
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 def test_a_variable_without_a_gradient_stays(rule):
     variables = {name: tf.Variable(value) for name, value in START.items()}

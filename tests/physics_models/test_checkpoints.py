@@ -12,6 +12,7 @@ import tf1_graph
 
 from nn.optimizers import OPTIMIZERS
 from physics_models import checkpoints
+from physics_models.bundle import FOOTER_BYTES, masked_checksum, read_handle
 from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import Task
@@ -192,6 +193,7 @@ def test_folders_without_a_whole_checkpoint(tmp_path):
         "no_index": (lambda folder: next(folder.glob("*.index")).unlink(), "missing, though .* names it"),
         "no_data": (lambda folder: next(folder.glob("*.data-*")).unlink(), "damaged or incomplete"),
         "cut": (lambda folder: cut(next(folder.glob("*.data-*"))), "damaged or incomplete"),
+        "packed": (lambda folder: call_compressed(next(folder.glob("*.index"))), r"a block is compressed"),
         "garbage": (lambda folder: next(folder.glob("*.index")).write_bytes(b"x" * 99), "damaged or incomplete"),
         "state": (lambda folder: (folder / "checkpoint").write_text("{nonsense"), "damaged"),
     }
@@ -209,3 +211,14 @@ def cut(path) -> None:
     """Take away the second half of a file."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
+
+
+def call_compressed(index) -> None:
+    """Have the last block of an index say that it is compressed, with a checksum that is right."""
+    data = bytearray(index.read_bytes())
+    _, _, at = read_handle(bytes(data[-FOOTER_BYTES:]), 0)
+    start, size, _ = read_handle(bytes(data[-FOOTER_BYTES:]), at)
+    end = start + size
+    data[end] = 1
+    data[end + 1 : end + 5] = masked_checksum(bytes(data[start : end + 1])).to_bytes(4, "little")
+    index.write_bytes(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,14 @@ def test_a_killed_run_goes_on_in_its_stage_as_if_nothing_had_happened(data, tmp_
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
 
 
+def test_a_run_does_not_go_on_with_other_training_data(data, tmp_path):
+    run = training(data, tmp_path)
+    run._save()
+    other = {**data, "train": DataIterator(two_balls(seed=9), 0)}
+    with pytest.raises(ExperimentError, match="was begun with other training data"):
+        training(other, tmp_path).resume(checkpoints.read(tmp_path))
+
+
 def test_a_fitted_state_leaves_the_bouncing_balls_nothing_to_fit(data, tmp_path, no_evaluation, caplog):
     task = TASKS["bouncing_balls"]
 
@@ -183,13 +192,35 @@ def test_found_objects_are_in_use_and_a_copied_one_is_not():
     net.decoder.background.value = lambda: tf.fill([1, 32, 32, 3], -20.0)
     places = tf.constant([[8.0, 8.0, 20.0, 24.0], [22.0, 6.0, 9.0, 9.0]])
     frames = net.decoder(places)
-    net.encoder = lambda _: type("Encoding", (), {"positions": places})
+    net.encoder = lambda _: SimpleNamespace(positions=places)
     loss, gains = objects_in_use(net, frames)
     assert loss < 1e-6
     np.testing.assert_allclose(gains, [1.0, 1.0], atol=0.01)
-    net.encoder = lambda _: type("Encoding", (), {"positions": tf.tile(places[:, :2], [1, 2])})
+    net.encoder = lambda _: SimpleNamespace(positions=tf.tile(places[:, :2], [1, 2]))
     loss, gains = objects_in_use(net, frames)
     assert loss > 10 and gains.min() < 0.4
+
+
+def test_what_an_object_explains_when_masks_are_half_transparent():
+    """Without an object, the masks of the others share out what was its own."""
+    random = np.random.RandomState(0)
+    masks = random.dirichlet([1.0, 1.0, 1.0], [4, 32, 32]).astype("f4").transpose(3, 0, 1, 2)[..., None]
+    contents, frames = random.rand(3, 4, 32, 32, 3).astype("f4"), random.rand(4, 32, 32, 3).astype("f4")
+
+    def error(kept: list[int]) -> float:
+        image = (masks[kept] * contents[kept]).sum(0) / masks[kept].sum(0)
+        return np.square(frames - image).sum((1, 2, 3)).mean()
+
+    layers = SimpleNamespace(masks=tf.constant(masks), contents=tf.constant(contents))
+    net = SimpleNamespace(
+        task=TASK,
+        encoder=lambda _: SimpleNamespace(positions=None),
+        decoder=SimpleNamespace(layers=lambda _: layers),
+    )
+    loss, gains = objects_in_use(net, tf.constant(frames))
+    share = (error([2]) - error([0, 1, 2])) / 2
+    np.testing.assert_allclose(loss, error([0, 1, 2]), rtol=1e-5)
+    np.testing.assert_allclose(gains * share, [error([1, 2]) - loss, error([0, 2]) - loss], rtol=1e-3)
 
 
 def test_kinds_are_the_background_and_the_objects_colours():

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from killing import Killer, assert_equal_runs
-from tiny_run import ROOT, messages, write_data
+from tiny_run import ROOT, film, messages, write_data
 
+from data_gen.iterators import DataIterator
 from physics_models import experiment, save_dir
 from physics_models.errors import ExperimentError
 from physics_models.tasks import TASKS
@@ -83,6 +84,16 @@ def test_the_originals_run_cannot_be_resumed(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')
     with pytest.raises(ExperimentError, match="has no experiment.json: .* start from its weights with --use_ckpt=true"):
         experiment.find_cut_off(tmp_path, {}, ())
+
+
+def test_a_run_does_not_go_on_with_other_training_data(monkeypatch):
+    monkeypatch.setattr(run_physics, "FLAGS", SimpleNamespace(save_dir="run"))
+    data, other = DataIterator(film(4, 8), 0), DataIterator(film(4, 8, seed=1), 0)
+    stored = SimpleNamespace(progress={"seed": 3, "data": data.checksum})
+    run_physics.take_up_data(data, stored)
+    assert data.seed == 3
+    with pytest.raises(ExperimentError, match="the run in run was begun with other training data"):
+        run_physics.take_up_data(other, stored)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": 1}', "\0", "[" * 5000, '{"run": "x", "log_length": 1}'])
