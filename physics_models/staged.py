@@ -78,7 +78,11 @@ SETTINGS = {
     "3bp_color": replace(_TWO_BALLS, joint=Stage(1500, 16, 3e-4), recons_weight=5.0, found_below=3.0),
     # A frame of the digits costs twenty times one of the balls.
     "mnist_spring_color": replace(
-        _TWO_BALLS, autoencoder=Stage(1000, 32, 1e-3), joint=Stage(1500, 8, 3e-4), found_below=30.0
+        _TWO_BALLS,
+        autoencoder=Stage(1000, 32, 1e-3),
+        positions=Stage(20000, 100, 1e-3),
+        joint=Stage(1500, 8, 3e-4),
+        found_below=30.0,
     ),
 }
 
