@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from data_gen.benchmark import peak_gb, processor, usable_cores
+from physics_models.command import fail
 from physics_models.errors import ExperimentError
 from physics_models.tasks import Task, get_task
 
@@ -201,7 +202,7 @@ def main() -> None:
         run_base.choose_device()
         print(json.dumps(measure(Configuration(**asked), started)))
     except ExperimentError as error:
-        run_base.fail(error)
+        fail(error)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
+from physics_models.command import fail
 from physics_models.errors import ExperimentError
 from physics_models.save_dir import PACKAGES
 from runners import run_base
@@ -27,7 +28,7 @@ def check_names() -> None:
         spec = importlib.util.find_spec(name)
         found = Path(spec.origin).resolve() if spec and spec.origin else None
         if found != root / name / "__init__.py":
-            run_base.fail(ExperimentError(f"the package {name} is found in {found}, not in {root}; {ADVICE}"))
+            fail(ExperimentError(f"the package {name} is found in {found}, not in {root}; {ADVICE}"))
     for name, other in shared_names():
         print(
             f"warning: {other}, installed in the same environment, has a package {name}, too, and either may have "

@@ -16,6 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from data_gen.errors import DataError
+from physics_models.command import fail
 from physics_models.errors import ExperimentError
 from runners import command_help
 
@@ -218,8 +219,3 @@ def leave(message: str, code: int) -> NoReturn:
     """Print `message` as one line on stderr, and exit with `code`."""
     print(message, file=sys.stderr, flush=True)
     sys.exit(code)
-
-
-def fail(error: Exception | str) -> NoReturn:
-    """Print `error` as one line on stderr, and exit with code 1."""
-    leave(f"error: {' '.join(str(error).split())}", 1)
