@@ -12,15 +12,16 @@ import tensorflow as tf
 
 from data_gen.iterators import load_frames
 from data_gen.recipes import RECIPES
-from physics_models import checkpoints, figures
+from physics_models import figures
 from physics_models.baseline import lstm_baseline
 from physics_models.evaluation import frame_errors
+from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
 from physics_models.results import measure, roll_out
 from physics_models.tasks import get_task
 from runners.benchmark_measure import stack
 from runners.benchmark_report import describe_stack
-from runners.run_base import FLAGS, logger
+from runners.run_base import logger
 from runners.staged_run import settings_from_flags
 
 PAUSE = 600.0  # seconds without a log line: the run stood still, and they are not counted
@@ -59,19 +60,14 @@ def measure_run(task_name: str, seed: int, folder: Path, data_dir: Path) -> dict
     """
     task, recipe = get_task(task_name), RECIPES[task_name]
     settings = settings_from_flags(task)
-    net = PhysicsNet(
-        task,
-        vel_encoder=FLAGS.vel_encoder,
-        calibrated_coords=FLAGS.calibrated_coords,
-    )
+    net = load_network(folder)
     net.autoencoder_loss = settings.recons_weight
-    checkpoints.restore(net, checkpoints.read(folder))
     file = data_dir / recipe.test_file
     frames = load_frames(file, ("test",))["test"]
     true = positions_of(file)
     result = {
         "task": task_name, "seed": seed, "found": True, "stack": describe_stack(stack()),
-        "vel_encoder": FLAGS.vel_encoder, "calibrated_coords": FLAGS.calibrated_coords,
+        "vel_encoder": net.vel_encoder, "calibrated_coords": net.decoder.calibrated,
         "true": true_parameters(task_name), "input_steps": task.input_steps, "pred_steps": task.pred_steps,
         **log_facts(folder), **measure(net, frames, true),
     }  # fmt: skip

@@ -18,10 +18,11 @@ from absl.testing import flagsaver
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import checkpoints
 from physics_models.errors import ExperimentError
+from physics_models.experiment import write_marker
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import SETTINGS, Stage
 from physics_models.tasks import TASKS
-from runners import reproduce_measure, reproduce_paper
+from runners import reproduce_measure, reproduce_paper, run_base
 from runners.reproduce_report import write_report
 from runners.run_base import FLAGS
 
@@ -137,6 +138,8 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, monkeypatch):
     net.build_optimizer(1e-3)
     folder.mkdir(parents=True)
     checkpoints.save(net, folder)
+    FLAGS(["test", "--color"])
+    write_marker(folder, run_base.settings(), TASKS["spring_color"])
     result = reproduce_measure.measure_run("spring_color", 0, folder, data)
     assert result["true"] == {"k": 4.0, "l": 6.0} and result["parameters"] == pytest.approx({"k": 1.0, "l": 1.0})
     assert result["calibrated"]["l"] == pytest.approx(31 / 32)
