@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from absl import flags
+from absl.testing import flagsaver
 
 
 class Ended(NamedTuple):
@@ -21,17 +22,17 @@ class Ended(NamedTuple):
 
 
 def run_main(main: Callable[[list[str]], None], arguments: list[str]) -> Ended:
-    """The exit code and output of `main` with these arguments; every flag has its default before."""
+    """The exit code and output of `main` with these arguments; every flag has its default before, and what it had afterwards."""
     from runners import run_base
 
-    for name in list(flags.FLAGS):
-        flags.FLAGS[name].unparse()
     before = sys.argv, logging.getLogger("tf").handlers[:]
     sys.argv = ["runners/run_physics.py", *arguments]
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with flagsaver.flagsaver(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            for name in list(flags.FLAGS):
+                flags.FLAGS[name].unparse()
             run_base.run(main)
     except SystemExit as end:
         code = 0 if end.code is None else end.code
