@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from absl import flags
 
@@ -62,9 +62,15 @@ def own_flags() -> dict[str, flags.Flag]:
     return {flag.name: flag for module in own for flag in modules[module]}
 
 
-def help_text(description: str | None) -> str:
-    """The text of `--help`: `description`, then every flag with its default, in groups."""
-    defined = own_flags()
+def taken_flags(takes: Container[str] | None) -> dict[str, flags.Flag]:
+    """The flags of one command, by name: its own, and the shared ones that it `takes` (None: all)."""
+    shared = {name for names in GROUPS.values() for name in names}
+    return {name: flag for name, flag in own_flags().items() if takes is None or name in takes or name not in shared}
+
+
+def help_text(description: str | None, takes: Container[str] | None = None) -> str:
+    """The text of `--help`: `description`, then every flag that the command `takes` with its default, in groups."""
+    defined = taken_flags(takes)
     rest = [name for name in defined if not any(name in names for names in GROUPS.values())]
     parts = [(description or "").strip()]
     for title, names in {"This command": rest, **GROUPS}.items():

@@ -28,6 +28,7 @@ flags.DEFINE_integer("sequences", 100, "sequences a step")
 flags.DEFINE_float("rate", 1e-3, "learning rate, ÷5 at 70 % of the steps")
 flags.DEFINE_float("noise", 0.0, "Gaussian noise added to each training position, pixels")
 flags.DEFINE_float("stretch", 1.0, "factor on all positions, for instance 32/31 = 1.032258")
+TAKES = ("task", "data_dir", "seed", "vel_encoder", "alt_vel", "optimizer")
 
 
 def main(argv: list[str]) -> None:

@@ -19,6 +19,7 @@ from runners import run_base
 from runners.run_base import FLAGS
 
 flags.DEFINE_string("out", "", "folder of the pictures; the experiment's by default")
+TAKES = ("save_dir",)
 
 ENLARGE = {"example0.jpg": ("example.png", 2), "templates.jpg": ("templates.png", 6)}
 MEANING = {"log_k": ("k", 1.0), "log_l": ("rest length, pixels", 2.0), "log_g": ("g", 1.0), "logsigma": ("sigma", 1.0)}

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -140,6 +140,14 @@ def check_device_flag() -> None:
         raise ExperimentError(f"--device={FLAGS.device}: unknown; give cpu, gpu, or gpu:0, gpu:1, …")
 
 
+def check_taken(takes: Container[str] | None) -> None:
+    """Raise `ExperimentError` for the first flag given that the command has no use for."""
+    taken = command_help.taken_flags(takes)
+    for name, flag in command_help.own_flags().items():
+        if flag.present and name not in taken:
+            raise ExperimentError(f"--{name}: this command has no use for it; --help lists its flags")
+
+
 def settings() -> dict[str, Any]:
     """The value of every flag of the commands, by name."""
     return {name: flag.value for name, flag in command_help.own_flags().items()}
@@ -171,9 +179,14 @@ def command_line(*more: str) -> str:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Parse the flags and run `main`; a user's mistake becomes one line on stderr and exit code 1."""
+    """Parse the flags and run `main`; a user's mistake becomes one line on stderr and exit code 1.
+
+    Where the module of `main` has TAKES, these are the only shared flags that it has a use for.
+    """
+    module = sys.modules[main.__module__]
+    takes = getattr(module, "TAKES", None)
     if command_help.is_help(sys.argv[1:]):
-        print(command_help.help_text(sys.modules[main.__module__].__doc__), end="")
+        print(command_help.help_text(module.__doc__, takes), end="")
         sys.exit(0)
 
     def reporting(argv: list[str]) -> None:
@@ -181,6 +194,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         try:
             if len(argv) > 1:
                 raise ExperimentError(f"{argv[1]}: not a flag; flags are written --name=value")
+            check_taken(takes)
             main(argv)
         except (ExperimentError, DataError) as error:
             fail(error)

@@ -36,6 +36,7 @@ flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and
 flags.DEFINE_integer("rollout", 0, "measure 100 and this many predicted steps instead")
 flags.DEFINE_bool("json", False, "print JSON")
 flags.DEFINE_string("out", "", "folder of speed.json, speed.md and speed.png; by default nothing is written")
+TAKES = ("device", "jit", "mixed_precision")
 
 # The training step against one size at a time, all else small enough for a laptop. T grows with the predicted frames.
 SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {

@@ -22,7 +22,7 @@ class Ended(NamedTuple):
 
 
 def run_main(main: Callable[[list[str]], None], arguments: list[str]) -> Ended:
-    """The exit code and output of `main` with these arguments; every flag has its default before, and what it had afterwards."""
+    """The exit code and output of `main` with these arguments, all other flags at their defaults."""
     from runners import run_base
 
     before = sys.argv, logging.getLogger("tf").handlers[:]

@@ -46,6 +46,18 @@ def test_every_command_has_help_and_begins_with_its_own_flags(name):
     assert ("\nThis command:\n" in ended.stdout) == (name != "run_physics")
 
 
+@pytest.mark.parametrize("name", ["plot_run", "fit_positions", "run_benchmark"])
+def test_a_flag_that_a_command_has_no_use_for_is_neither_listed_nor_taken(name):
+    for arguments, code in (["--help"], 0), (["--epochs=3"], 1):
+        ended = subprocess.run(
+            [sys.executable, f"runners/{name}.py", *arguments],
+            cwd=ROOT, env=environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert ended.returncode == code
+        assert "--epochs" not in ended.stdout
+    assert ended.stderr == "error: --epochs: this command has no use for it; --help lists its flags\n"
+
+
 def test_the_command_alone_names_the_tasks(monkeypatch):
     ended = run_main(run_physics.main, [])
     assert (ended.code, ended.err) == (0, "")
