@@ -1,8 +1,7 @@
-"""Runs `run_physics.py` for the tests, in this process or as a user does, and reads what it logs."""
+"""Runs `run_physics.py` for the tests as a user does, and reads what it logs."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
@@ -14,11 +13,10 @@ import golden_data
 import numpy as np
 import tensorflow as tf
 import tf1_graph
-from absl.testing import flagsaver
+from command import Ended
 
 from data_gen.recipes import RECIPES
 from physics_models.physics_net import PhysicsNet
-from runners import run_base, run_physics
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = r"(?:\d+\.\d+(?:e[-+]\d+)?|\d+e[-+]\d+)"  # a positive float as Python prints it
@@ -29,14 +27,6 @@ EVAL = re.compile(
     rf"(valid|test) - epoch=(\d+) eval_extrap_loss=({NUMBER}) eval_pred_loss=({NUMBER}) eval_recons_loss=({NUMBER})"
 )
 SCALARS = re.compile(rf"\[\('net/[a-z_/]+:0', {SIGNED}\)(?:, \('net/[a-z_/]+:0', {SIGNED}\))*\]")
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Log(NamedTuple):
@@ -50,25 +40,7 @@ class Log(NamedTuple):
     others: list[str]  # lines of no kind that the original writes
 
 
-def run_here(capsys, *flags: str) -> Done:
-    """Run the command in this process; exit code, stdout and stderr."""
-    logger = logging.getLogger("tf")
-    before = list(logger.handlers), logger.level, logger.propagate
-    argv, sys.argv = sys.argv, ["runners/run_physics.py", *flags]
-    capsys.readouterr()
-    code = 0
-    try:
-        with flagsaver.flagsaver():
-            run_base.run(run_physics.main)
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        sys.argv = argv
-        logger.handlers, logger.level, logger.propagate = before
-    return Done(code, *capsys.readouterr())
-
-
-def run_there(*flags: str, folder: Path = ROOT, **environment: str) -> Done:
+def run_there(*flags: str, folder: Path = ROOT, **environment: str) -> Ended:
     """Run the command as a user types it: in a process of its own, in `folder`, with TensorFlow's log level not set."""
     inherited = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
@@ -80,7 +52,7 @@ def run_there(*flags: str, folder: Path = ROOT, **environment: str) -> Done:
         timeout=1200,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def read_log(path: Path) -> Log:

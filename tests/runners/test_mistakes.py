@@ -8,9 +8,9 @@ from pathlib import Path
 
 import golden_data
 import numpy as np
-import physics_command as command
 import pytest
-from physics_command import run_here, run_there, save_as_tf1
+from command import Ended, run_main
+from physics_command import ROOT, run_there, save_as_tf1
 
 from data_gen.recipes import RECIPES
 from nn.optimizers import OPTIMIZERS
@@ -19,7 +19,7 @@ from physics_models.tasks import TASKS
 from runners import run_physics
 
 
-def one_line(done: command.Done, *said: str) -> None:
+def one_line(done: Ended, *said: str) -> None:
     """The command ended with one line on stderr that says `said`."""
     assert done.code == 1
     assert done.out == ""
@@ -54,7 +54,7 @@ def test_a_mistake_in_the_flags_is_said_before_tensorflow_is_imported(mistake, s
     fake.mkdir(parents=True)
     (fake / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
     flags = ("--task=spring_color", f"--save_dir={tmp_path}/run", mistake)
-    done = run_there(*flags, PYTHONPATH=f"{tmp_path / 'path'}:{command.ROOT}")
+    done = run_there(*flags, PYTHONPATH=f"{tmp_path / 'path'}:{ROOT}")
     one_line(done, *said)
     assert [path.name for path in tmp_path.iterdir()] == ["path"]
 
@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_mistakes_with_checkpoints(capsys, small_data, tmp_path, old_run):
+def test_mistakes_with_checkpoints(small_data, tmp_path, old_run):
     """A folder that is not there, holds none, or one of another task; cut off; evaluating and going on."""
     (tmp_path / "empty").mkdir()
     save_as_tf1(tmp_path / "balls", "bouncing_balls")
@@ -101,7 +101,8 @@ def test_mistakes_with_checkpoints(capsys, small_data, tmp_path, old_run):
     for folder, said in mistakes.items():
         for mode in ("--test_mode", "--test_mode=false"):
             flags = ("--task=spring_color", "--color", f"--data_dir={small_data}", f"--save_dir={tmp_path}/run")
-            done = run_here(capsys, *flags, "--use_ckpt", f"--ckpt_dir={tmp_path}/{folder}", "--batch_size=2", mode)
+            flags = [*flags, "--use_ckpt", f"--ckpt_dir={tmp_path}/{folder}", "--batch_size=2", mode]
+            done = run_main(run_physics.main, flags)
             one_line(done, *said)
     assert contents(tmp_path / "run") == old_run
 
@@ -121,7 +122,7 @@ DATA_MISTAKES = {
 }
 
 
-def test_mistakes_in_the_data(capsys, small_data, tmp_path, old_run):
+def test_mistakes_in_the_data(small_data, tmp_path, old_run):
     """Each names the file; the experiment that lies in save_dir stays where it is."""
     recipe = RECIPES["spring_color"]
     folder = tmp_path / "data"
@@ -130,7 +131,7 @@ def test_mistakes_in_the_data(capsys, small_data, tmp_path, old_run):
 
     def train(*said: str) -> None:
         flags = ("--task=spring_color", "--color", f"--data_dir={folder}", f"--save_dir={tmp_path}/run")
-        one_line(run_here(capsys, *flags, "--batch_size=2"), *said)
+        one_line(run_main(run_physics.main, [*flags, "--batch_size=2"]), *said)
 
     whole = file.read_bytes()
     for what, said in ((whole[: len(whole) // 2], "damaged"), (b"no archive", "damaged"), (b"", "damaged")):
@@ -149,11 +150,11 @@ def test_mistakes_in_the_data(capsys, small_data, tmp_path, old_run):
     assert contents(tmp_path / "run") == old_run
 
 
-def test_a_batch_larger_than_the_data(capsys, small_data, tmp_path, old_run):
+def test_a_batch_larger_than_the_data(small_data, tmp_path, old_run):
     flags = ("--task=spring_color", "--color", f"--data_dir={small_data}", f"--save_dir={tmp_path}/run")
-    one_line(run_here(capsys, *flags, "--batch_size=7"), "--batch_size=7", "6")
-    one_line(run_here(capsys, *flags, "--batch_size=5", "--datapoints=4"), "--batch_size=5", "4")
-    one_line(run_here(capsys, *flags, "--batch_size=5", "--datapoints=9"), "--datapoints=9", "6")
+    one_line(run_main(run_physics.main, [*flags, "--batch_size=7"]), "--batch_size=7", "6")
+    one_line(run_main(run_physics.main, [*flags, "--batch_size=5", "--datapoints=4"]), "--batch_size=5", "4")
+    one_line(run_main(run_physics.main, [*flags, "--batch_size=5", "--datapoints=9"]), "--datapoints=9", "6")
     assert contents(tmp_path / "run") == old_run
 
 

@@ -12,7 +12,8 @@ import golden_data
 import numpy as np
 import physics_command as command
 import pytest
-from physics_command import read_log, run_here, run_there, save_as_tf1, write_data
+from command import run_main
+from physics_command import read_log, run_there, save_as_tf1, write_data
 from PIL import Image
 
 from data_gen.recipes import RECIPES, make_dataset
@@ -177,12 +178,12 @@ def test_training_goes_on(project, trained):
 
 
 @pytest.mark.parametrize("task", golden_data.TASK_NETS)
-def test_a_tf1_checkpoint_evaluates_to_the_originals_numbers(task, tmp_path, capsys):
+def test_a_tf1_checkpoint_evaluates_to_the_originals_numbers(task, tmp_path):
     golden = golden_data.net_file(task)
     save_as_tf1(tmp_path / "tf1", task)
     write_data(tmp_path, task, "test", golden["input"])
     flags = (f"--task={task}", "--color", f"--ckpt_dir={tmp_path}/tf1", f"--data_dir={tmp_path}")
-    done = run_here(capsys, *flags, f"--save_dir={tmp_path}/run", "--test_mode", "--use_ckpt")
+    done = run_main(run_physics.main, [*flags, f"--save_dir={tmp_path}/run", "--test_mode", "--use_ckpt"])
     assert done.code == 0, done.err
     log = read_log(tmp_path / "run" / "log.txt")
     assert log.order == "cpe" and log.others == []
@@ -198,7 +199,7 @@ def test_a_tf1_checkpoint_evaluates_to_the_originals_numbers(task, tmp_path, cap
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", None])
-def test_training_from_a_tf1_checkpoint_is_the_originals(optimizer, tmp_path, capsys):
+def test_training_from_a_tf1_checkpoint_is_the_originals(optimizer, tmp_path):
     """Three steps on the golden batch, from a checkpoint with fresh slots and from one of weights alone."""
     golden = golden_data.net_file("spring_color")
     save_as_tf1(tmp_path / "tf1", "spring_color", optimizer)
@@ -207,7 +208,7 @@ def test_training_from_a_tf1_checkpoint_is_the_originals(optimizer, tmp_path, ca
     flags = ("--task=spring_color", "--color", f"--ckpt_dir={tmp_path}/tf1", f"--data_dir={tmp_path}", "--use_ckpt")
     rate = ("--base_lr=6e-4", "--autoencoder_loss=3.0", "--anneal_lr=false")
     more = ("--epochs=3", "--batch_size=4", "--print_interval=1", "--debug", "--eval_every_n_epochs=9")
-    done = run_here(capsys, *flags, *rate, *more, f"--save_dir={tmp_path}/run")
+    done = run_main(run_physics.main, [*flags, *rate, *more, f"--save_dir={tmp_path}/run"])
     assert done.code == 0, done.err
     losses = [loss for _, loss in read_log(tmp_path / "run" / "log.txt").train]
     np.testing.assert_allclose(losses, golden["train_losses"][:3], rtol=1e-5)
@@ -230,17 +231,17 @@ def nets(monkeypatch) -> list:
     return built
 
 
-def train_here(capsys, small_data: Path, folder: Path, *flags: str) -> Path:
+def train_here(small_data: Path, folder: Path, *flags: str) -> Path:
     """One epoch of spring_color in this process; the folder."""
     common = ("--task=spring_color", "--epochs=1", "--batch_size=2", "--print_interval=1", "--autoencoder_loss=3")
-    done = run_here(capsys, *common, f"--data_dir={small_data}", f"--save_dir={folder}", *flags)
+    done = run_main(run_physics.main, [*common, f"--data_dir={small_data}", f"--save_dir={folder}", *flags])
     assert done.code == 0, done.err
     return folder
 
 
-def test_lstm_dynamics_with_adam(capsys, small_data, tmp_path):
+def test_lstm_dynamics_with_adam(small_data, tmp_path):
     flags = ("--cell_type=lstm", "--recurrent_units=7", "--lstm_layers=2", "--optimizer=adam", "--color", "--debug")
-    folder = train_here(capsys, small_data, tmp_path / "run", *flags)
+    folder = train_here(small_data, tmp_path / "run", *flags)
     log, arrays = read_log(folder / "log.txt"), checkpoints.read(folder).arrays
     assert log.order == "cttt" + "pv" + "pepe" and log.others == []
     assert set(log.scalars[0]) == {"net/decoder/logsigma:0"}
@@ -250,8 +251,8 @@ def test_lstm_dynamics_with_adam(capsys, small_data, tmp_path):
     assert np.any(arrays["net/lstm/lstm_cell/kernel/Adam_1"]) and arrays["beta1_power"] == pytest.approx(0.9**4)
 
 
-def test_grey_frames_with_momentum(capsys, small_data, tmp_path):
-    folder = train_here(capsys, small_data, tmp_path / "run", "--color=false", "--optimizer=momentum", "--base_lr=1e-5")
+def test_grey_frames_with_momentum(small_data, tmp_path):
+    folder = train_here(small_data, tmp_path / "run", "--color=false", "--optimizer=momentum", "--base_lr=1e-5")
     log, arrays = read_log(folder / "log.txt"), checkpoints.read(folder).arrays
     assert log.order == "c" + "pv" + "ttt" + "pv" + "pepe" and log.others == []
     assert np.any(arrays["net/encoder/conv2d/kernel/Momentum"])
@@ -262,9 +263,9 @@ def test_grey_frames_with_momentum(capsys, small_data, tmp_path):
         assert example.mode == "L"
 
 
-def test_alt_vel_and_datapoints_with_sgd(capsys, small_data, tmp_path, nets):
+def test_alt_vel_and_datapoints_with_sgd(small_data, tmp_path, nets):
     flags = ("--alt_vel", "--datapoints=4", "--optimizer=sgd", "--base_lr=1e-5", "--color", "--print_interval=2")
-    folder = train_here(capsys, small_data, tmp_path / "run", *flags, "--epochs=2", "--eval_every_n_epochs=2")
+    folder = train_here(small_data, tmp_path / "run", *flags, "--epochs=2", "--eval_every_n_epochs=2")
     log, arrays = read_log(folder / "log.txt"), checkpoints.read(folder).arrays
     assert [iteration for iteration, _ in log.train] == [0, 2]  # two steps an epoch, every second one printed
     assert log.order == "c" + "pv" + "tt" + "pv" + "pepe"

@@ -25,7 +25,8 @@ def run_main(main: Callable[[list[str]], None], arguments: list[str]) -> Ended:
     """The exit code and output of `main` with these arguments, all other flags at their defaults."""
     from runners import run_base
 
-    before = sys.argv, logging.getLogger("tf").handlers[:]
+    logger, argv = logging.getLogger("tf"), sys.argv
+    before = logger.handlers[:], logger.level, logger.propagate
     sys.argv = ["runners/run_physics.py", *arguments]
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
@@ -37,6 +38,7 @@ def run_main(main: Callable[[list[str]], None], arguments: list[str]) -> Ended:
     except SystemExit as end:
         code = 0 if end.code is None else end.code
     finally:
-        sys.argv, logging.getLogger("tf").handlers[:] = before
+        sys.argv = argv
+        logger.handlers, logger.level, logger.propagate = before
     assert isinstance(code, int), code
     return Ended(code, out.getvalue(), err.getvalue())
