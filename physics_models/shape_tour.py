@@ -2,8 +2,8 @@
 
     python -m physics_models.shape_tour --task=spring_color [--batch_size=100] [--color=false] [--alt_vel]
 
-The numbers are read off the tensors of a running network, on a batch of black frames. docs/shapes.md holds the
-tables of every task.
+The numbers are read off the network's own tensors while TensorFlow traces it for a batch of that size; nothing is
+computed. docs/shapes.md holds the tables of every task.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from physics_models.tasks import TASKS, Task, get_task
 if TYPE_CHECKING:
     from physics_models.physics_net import PhysicsNet
 
-MAX_BATCH = 1000  # sequences; the digits' tensors then take tens of gigabytes
+MAX_BATCH = 1000  # sequences
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 Shape = tuple
@@ -39,9 +39,10 @@ def shape_tour(task: Task, batch_size: int = 100, color: bool = True, alt_vel: b
     if not 1 <= batch_size <= MAX_BATCH:
         raise ExperimentError(f"--batch_size={batch_size}: must lie between 1 and {MAX_BATCH}")
     net = PhysicsNet(task, color=color, alt_vel=alt_vel)
-    frames = tf.zeros([batch_size, task.train_len, task.img_size, task.img_size, net.channels])
+    frames = tf.TensorSpec([batch_size, task.train_len, task.img_size, task.img_size, net.channels])
     values = ", ".join(f"{symbol} = {value}" for symbol, value in symbols(task, batch_size, net.channels).items())
-    rows = walk(net, frames)
+    rows: list[Row] = []
+    tf.function(lambda traced: rows.extend(walk(net, traced)), autograph=False).get_concrete_function(frames)
     return [values, "", *markdown([("stage", "shape", task.name), ("---", "---", "---"), *rows])]
 
 
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = OneLineParser(
         prog="python -m physics_models.shape_tour",
-        description="Prints the shape of each tensor between input and prediction, one batch of black frames long.",
+        description="Prints the shape of each tensor between input and prediction, for one batch.",
     )
     parser.add_argument("--task", required=True, help=f"one of {', '.join(TASKS)}")
     parser.add_argument("--batch_size", type=int, default=100, help="sequences in the batch; 100 by default")
