@@ -1,4 +1,4 @@
-"""Train and measure what the paper reports, and write docs/reproduction.md with tables and pictures.
+"""Train and measure what the paper reports, and write reproduction.md with tables and pictures.
 
 PYTHONPATH=. python runners/reproduce_paper.py --task=spring_color --seeds=0,1,2,3,4
 PYTHONPATH=. python runners/reproduce_paper.py --all
@@ -30,7 +30,7 @@ flags.DEFINE_string("seeds", "", "seeds, with commas between; by default as many
 flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("collect", False, "train nothing: measure and report the runs that are there")
 flags.DEFINE_string("experiments", "experiments/paper", "folder of the runs")
-flags.DEFINE_string("report_dir", "docs", "folder of the report")
+flags.DEFINE_string("report_dir", "", "folder of the report; by default that of the runs")
 
 SEEDS = {
     "spring_color": range(5),
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     for task in tasks:
         for seed in seeds[task]:
             reproduce(task, seed)
-    report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir))
+    report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
     print(f"report: {report}")
 
 

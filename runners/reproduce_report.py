@@ -1,4 +1,4 @@
-"""docs/reproduction.md and .json: the measured runs beside the paper's numbers."""
+"""reproduction.md and .json: the measured runs beside the paper's numbers."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
         "in by hand but the paper's (its Table 1). All runs are `--schedule=staged`; those called `-cured` have",
         "`--vel_encoder=gauss_newton --calibrated_coords` besides. Positions in pixels, losses of the test file as in",
         "the log (squared error a frame), *stretch*: encoded lengths over true ones, time as the runs' logs have it,",
-        "on a machine that other work shared. Made with "
+        "whatever else ran on the machine. Made with "
         f"{'; '.join(sorted({entry['stack'] for _, entry in entries})) or 'nothing yet'}.",
         "",
         "## Learned parameters, median over the seeds that found the objects",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from command import run_main
 
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import checkpoints
@@ -115,6 +116,18 @@ def test_only_finished_runs_are_collected(tmp_path):
     assert not reproduce_paper.is_finished(tmp_path)
     log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=0 eval_pred_loss=1.0\n")
     assert reproduce_paper.is_finished(tmp_path)
+
+
+def test_the_report_lies_with_the_runs_unless_told_otherwise(tmp_path):
+    arguments = ["--all", "--collect", f"--experiments={tmp_path / 'runs'}"]
+    folder = tmp_path / "runs" / "spring_color"
+    folder.mkdir(parents=True)
+    (folder / "seed0.json").write_text(json.dumps(RUN))
+    for more, where in (["--report_dir=" + str(tmp_path / "told")], "told"), ([], "runs"):
+        ended = run_main(reproduce_paper.main, [*arguments, *more])
+        assert (ended.code, ended.out) == (0, f"report: {tmp_path / where / 'reproduction.md'}\n")
+        assert "| spring_color | k | 4 |" in (tmp_path / where / "reproduction.md").read_text(encoding="utf-8")
+        assert (tmp_path / "runs" / "reproduction.md").is_file() == (where == "runs")
 
 
 def test_what_a_training_says_is_shown_and_a_signal_goes_on_to_it(capfd):
