@@ -36,7 +36,7 @@ class DataIterator:
 
     @functools.cached_property
     def checksum(self) -> int:
-        """Of the frames, which tells whether a run goes on with the data that it was begun with."""
+        """CRC-32 of the frames, computed once: whether a run goes on with the data that it was begun with."""
         return zlib.crc32(self.X.data)
 
     def order(self, epoch: int) -> np.ndarray:

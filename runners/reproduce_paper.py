@@ -22,13 +22,13 @@ from absl import flags
 from physics_models.command import quiet_start_up
 from physics_models.errors import ExperimentError
 from physics_models.tasks import TASKS, get_task
-from runners import run_base, run_physics
+from runners import run_base, run_physics, staged_run
 from runners.reproduce_report import write_report
 from runners.run_base import FLAGS, logger
 
-flags.DEFINE_string("seeds", "", "seeds, with commas between; by default as many as the report has for the task")
+flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
 flags.DEFINE_bool("all", False, "all tasks")
-flags.DEFINE_bool("collect", False, "train nothing: measure and report the runs that are there")
+flags.DEFINE_bool("collect", False, "train nothing: measure the finished runs of these flags, and report all")
 flags.DEFINE_string("experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE_string("report_dir", "", "folder of the report; by default that of the runs")
 
@@ -39,13 +39,21 @@ SEEDS = {
     "3bp_color": range(3),
     "mnist_spring_color": range(1),
 }
-OWN_FLAGS = {"seeds", "all", "collect", "experiments", "report_dir", "task", "seed", "save_dir", "schedule", "color"}
+# Flags of run_physics.py that go to every run; the others it is given here, or they would change what is compared.
+TAKES = (
+    "task", "data_dir", "vel_encoder", "calibrated_coords", "alt_vel", "optimizer", "autoencoder_loss",
+    "print_interval", "keep_checkpoints", "tensorboard", "device", "deterministic", "jit", "mixed_precision",
+    "guide", "found_below", "tries",
+    *(f"{stage}_{part}" for stage in staged_run.STAGE_NAMES for part in ("steps", "batch", "rate")),
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if not FLAGS.all and not FLAGS.task:
-        raise ExperimentError(f"give --task=…, one of {', '.join(TASKS)}, or --all")
+    if bool(FLAGS.all) == bool(FLAGS.task):
+        raise ExperimentError(f"give --task=…, one of {', '.join(TASKS)}, or --all, not both")
+    for name in ("vel_encoder", "optimizer"):
+        run_base.check_choice(name, run_physics.CHOICES[name])
     tasks = list(SEEDS) if FLAGS.all else [get_task(FLAGS.task).name]
     seeds = {task: chosen_seeds(task) for task in tasks}
     run_base.log_to_console()
@@ -99,7 +107,7 @@ def reproduce(task: str, seed: int) -> None:
 def is_finished(folder: Path) -> bool:
     """Whether the run in `folder` has come to its final test."""
     log = folder / "log.txt"
-    return log.is_file() and " - tf - test - epoch=0 " in log.read_text(encoding="utf-8")
+    return log.is_file() and b" - tf - test - epoch=0 " in log.read_bytes()
 
 
 def train(task: str, seed: int, folder: Path) -> bool:
@@ -142,12 +150,7 @@ def run_and_show(command: list[str]) -> tuple[int, str]:
 
 def passed_on() -> list[str]:
     """The flags of run_physics.py that were given here, as arguments."""
-    given = []
-    for module in ("runners.run_base", "runners.run_physics", "runners.custom_task", "runners.staged_run"):
-        for flag in FLAGS.flags_by_module_dict().get(module, []):
-            if flag.present and flag.name not in OWN_FLAGS:
-                given.append(f"--{flag.name}={flag.value}")
-    return given
+    return [f"--{name}={FLAGS[name].value}" for name in TAKES if FLAGS[name].present and name != "task"]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from physics_models.errors import ExperimentError
 from physics_models.tasks import get_task
 
 PAPER = {
@@ -29,6 +31,14 @@ PICTURES = {
 def number(value: float | None, digits: int = 3) -> str:
     """`value` with so many significant digits, or a dash."""
     return "–" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def against(value: float | None, true: float) -> str:
+    """`value`, and how far it is off `true` in percent; or a dash."""
+    if value is None:
+        return "–"
+    percent = round(100 * (value / true - 1), 1) + 0.0  # no minus before a zero
+    return f"{number(value, 4)} ({percent:+.1f} %)"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
@@ -62,9 +72,8 @@ def parameter_rows(name: str, runs: list[dict[str, Any]]) -> list[list[str]]:
             continue
         raw = median(run["parameters"][parameter] for run in found)
         calibrated = median(run["calibrated"][parameter] for run in found)
-        errors = [f"{number(value, 4)} ({100 * (value / true - 1):+.1f} %)" for value in (raw, calibrated)]
-        value = PAPER.get(task, {}).get(parameter)
-        paper = "–" if value is None else f"{number(value, 4)} ({100 * (value / true - 1):+.1f} %)"
+        errors = [against(value, true) for value in (raw, calibrated)]
+        paper = against(PAPER.get(task, {}).get(parameter), true)
         minutes = f'{median(run["wall_s"] / 60 for run in found):.0f} min'
         rows.append([name, parameter, number(true), paper, *errors, f"{len(found)} of {len(runs)}", minutes])
     return rows
@@ -113,13 +122,30 @@ PARAMETER_HEAD = ["runs", "parameter", "true", "paper", "ours, raw", "ours, cali
 
 
 def read_entries(experiments: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """All measured runs below `experiments`: (path of the entry, entry), by task, variant and seed."""
-    paths = sorted(experiments.glob("*/seed*.json"), key=lambda p: (p.parent.name, int(p.stem[4:])))
-    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    """All measured runs below `experiments`: (path of the entry, entry), by task, variant and seed.
+
+    Raises `ExperimentError` for an entry of which no row can be made, and where there is none.
+    """
+    paths = [path for path in experiments.glob("*/seed*.json") if re.fullmatch(r"seed-?\d+", path.stem)]
+    entries = []
+    for path in sorted(paths, key=lambda p: (p.parent.name, int(p.stem[4:]))):
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry["stack"], parameter_rows("", [entry]), stretch_rows("", [entry]), seed_rows([entry])
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ExperimentError(f"{path}: damaged ({what}); delete it, and the run is measured again") from error
+        entries.append((path, entry))
+    if not entries:
+        raise ExperimentError(f"{experiments}: holds no measured run, <task>/seed<N>.json")
+    return entries
 
 
 def write_report(experiments: Path, report_dir: Path) -> Path:
-    """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries below `experiments`."""
+    """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries below `experiments`.
+
+    Raises `ExperimentError` as `read_entries` does, before anything is written.
+    """
     from physics_models.save_dir import write_atomically
 
     entries = read_entries(experiments)
@@ -132,8 +158,8 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
         "in by hand but the paper's (its Table 1). All runs are `--schedule=staged`; those called `-cured` have",
         "`--vel_encoder=gauss_newton --calibrated_coords` besides. Positions in pixels, losses of the test file as in",
         "the log (squared error a frame), *stretch*: encoded lengths over true ones, time as the runs' logs have it,",
-        "whatever else ran on the machine. Made with "
-        f"{'; '.join(sorted({entry['stack'] for _, entry in entries})) or 'nothing yet'}.",
+        "whatever else ran on the machine. Made with",
+        f"{'; and with '.join(sorted({entry['stack'].replace(';', ',') for _, entry in entries}))}.",
         "",
         "## Learned parameters, median over the seeds that found the objects",
         "",

@@ -24,7 +24,7 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.staged import SETTINGS, Stage
 from physics_models.tasks import TASKS
 from runners import reproduce_measure, reproduce_paper, run_base
-from runners.reproduce_report import write_report
+from runners.reproduce_report import against, write_report
 from runners.run_base import FLAGS
 
 ROOT = Path(reproduce_paper.__file__).resolve().parent.parent
@@ -67,6 +67,7 @@ def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
     assert "| spring_color | 2 | 1.0323 | 1.033 | 2 | 30 | 0.5 |" in text
     assert "| spring_color-calibrated | 1 | 1 | 1.0005 | 2 | 30 | 0.5 |" in text
     assert "| 2 | objects not found |" in text
+    assert against(5.9999, 6.0) == "6 (+0.0 %)"
     assert "(pictures/spring_color_future.png)" in text and "spring_color_ssim.png" not in text
     assert (docs / "pictures" / "spring_color_future.png").read_bytes() == b"a picture"
     assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 1, 2, 0]
@@ -130,6 +131,29 @@ def test_the_report_lies_with_the_runs_unless_told_otherwise(tmp_path):
         assert (tmp_path / "runs" / "reproduction.md").is_file() == (where == "runs")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("seed0.json", "{", "JSONDecodeError"),
+        ("seed0.json", "[]", "TypeError"),
+        ("seed0.json", json.dumps({**RUN, "losses": {}}), "KeyError: 'pred_loss'"),
+        ("seed0.json", json.dumps({**RUN, "true": {"k": 0}}), "ZeroDivisionError"),
+        ("seedling.json", "{}", "holds no measured run"),
+    ],
+)
+def test_a_damaged_entry_is_named_and_the_report_stays(tmp_path, name, text, said):
+    (tmp_path / "runs" / "spring_color").mkdir(parents=True)
+    (tmp_path / "runs" / "spring_color" / name).write_text(text)
+    (tmp_path / "reproduction.json").write_text("mine")
+    arguments = ["--all", "--collect", f"--experiments={tmp_path / 'runs'}", f"--report_dir={tmp_path}"]
+    ended = run_main(reproduce_paper.main, arguments)
+    assert (ended.code, ended.out) == (1, "")
+    error = ended.err.splitlines()[-1]
+    assert error.startswith(f"error: {tmp_path / 'runs'}") and said in error
+    assert (tmp_path / "reproduction.json").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reproduction.json", "runs"]
+
+
 def test_what_a_training_says_is_shown_and_a_signal_goes_on_to_it(capfd):
     says = "import sys; print('one', file=sys.stderr); print('error: two', file=sys.stderr); sys.exit(3)"
     assert reproduce_paper.run_and_show([sys.executable, "-c", says]) == (3, "error: two")
@@ -168,7 +192,14 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [([], "give --task"), (["--task=nothing"], "no such task"), (["--all", "--seeds=1,x"], "whole numbers")],
+    [
+        ([], "give --task"),
+        (["--all", "--task=3bp_color"], "not both"),
+        (["--task=nothing"], "no such task"),
+        (["--all", "--seeds=1,x"], "whole numbers"),
+        (["--all", "--vel_encoder=lstm"], "--vel_encoder=lstm: unknown; choose one of gauss_newton, mlp"),
+        (["--task=3bp_color", "--seed=3"], "--seed: this command has no use for it"),
+    ],
 )
 def test_mistakes_are_one_line(arguments, words):
     command = [sys.executable, str(ROOT / "runners" / "reproduce_paper.py"), *arguments]

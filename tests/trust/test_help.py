@@ -46,7 +46,7 @@ def test_every_command_has_help_and_begins_with_its_own_flags(name):
     assert ("\nThis command:\n" in ended.stdout) == (name != "run_physics")
 
 
-@pytest.mark.parametrize("name", ["plot_run", "fit_positions", "run_benchmark"])
+@pytest.mark.parametrize("name", ["plot_run", "fit_positions", "run_benchmark", "reproduce_paper"])
 def test_a_flag_that_a_command_has_no_use_for_is_neither_listed_nor_taken(name):
     for arguments, code in (["--help"], 0), (["--epochs=3"], 1):
         ended = subprocess.run(

@@ -122,8 +122,8 @@ def test_a_kill_while_the_log_is_cut_loses_no_test(tmp_path, monkeypatch):
     kept, repeated = line("run_physics.py\n--epochs=3"), line("train - iter=2 train_loss=1.0")
     tested = line("run_physics.py\n--use_ckpt=true\n--test_mode=true") + line("test - epoch=0 eval_loss=3.0")
     log = tmp_path / "log.txt"
-    log.write_text(kept + repeated + tested)
     for change in ("truncate", "replace"):
+        log.write_text(kept + repeated + tested)
         real = getattr(os, change)
 
         def killed(*arguments, real=real):
