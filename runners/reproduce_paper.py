@@ -50,8 +50,10 @@ TAKES = (
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if bool(FLAGS.all) == bool(FLAGS.task):
-        raise ExperimentError(f"give --task=…, one of {', '.join(TASKS)}, or --all, not both")
+    if not FLAGS.all and not FLAGS.task:
+        raise ExperimentError(f"give --task=…, one of {', '.join(TASKS)}, or --all")
+    if FLAGS.all and FLAGS.task:
+        raise ExperimentError(f"--task={FLAGS.task} and --all: choose one")
     for name in ("vel_encoder", "optimizer"):
         run_base.check_choice(name, run_physics.CHOICES[name])
     tasks = list(SEEDS) if FLAGS.all else [get_task(FLAGS.task).name]

@@ -194,7 +194,7 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         ([], "give --task"),
-        (["--all", "--task=3bp_color"], "not both"),
+        (["--all", "--task=3bp_color"], "--task=3bp_color and --all: choose one"),
         (["--task=nothing"], "no such task"),
         (["--all", "--seeds=1,x"], "whole numbers"),
         (["--all", "--vel_encoder=lstm"], "--vel_encoder=lstm: unknown; choose one of gauss_newton, mlp"),
