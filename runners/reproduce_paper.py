@@ -39,7 +39,7 @@ SEEDS = {
     "3bp_color": range(3),
     "mnist_spring_color": range(1),
 }
-# Flags of run_physics.py that go to every run; the others it is given here, or they would change what is compared.
+# Flags of run_physics.py that go on to every run; the others are set here, or have no part in a staged run.
 TAKES = (
     "task", "data_dir", "vel_encoder", "calibrated_coords", "alt_vel", "optimizer", "autoencoder_loss",
     "print_interval", "keep_checkpoints", "tensorboard", "device", "deterministic", "jit", "mixed_precision",

@@ -131,6 +131,7 @@ def read_entries(experiments: Path) -> list[tuple[Path, dict[str, Any]]]:
     for path in sorted(paths, key=lambda p: (p.parent.name, int(p.stem[4:]))):
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
+            # What the report takes of an entry, so that a damaged one is found before anything is written.
             entry["stack"], parameter_rows("", [entry]), stretch_rows("", [entry]), seed_rows([entry])
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             what = f"{type(error).__name__}: {error}"

@@ -99,6 +99,8 @@ def test_finished_runs_are_not_run_again_and_given_flags_are_passed_on(tmp_path,
     (command,) = calls
     assert {"--joint_steps=7", "--vel_encoder=gauss_newton", "--seed=3", "--schedule=staged"} <= set(command)
     assert f"--save_dir={tmp_path}/spring_color-cured/seed3" in command
+    given = ["--vel_encoder=gauss_newton", "--calibrated_coords=True", "--joint_steps=7"]
+    assert reproduce_paper.passed_on() == given  # and none that was not given
     assert json.loads((tmp_path / "spring_color-cured" / "seed3.json").read_text())["found"] is False
 
 
