@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import physics_models  # noqa: F401, it imports TensorFlow without its start-up messages
+import physics_models  # isort: skip, it imports TensorFlow without its start-up messages
 import tensorflow as tf
 from absl import app, flags
 from absl import logging as absl_logging
@@ -128,7 +128,7 @@ def settings() -> dict[str, Any]:
 
 
 def used_flags(module: Any) -> dict[str, flags.Flag]:
-    """The flags that the command in `module` uses: its own, and of the shared ones its ACCEPTED_FLAGS (by default all)."""
+    """The flags that the command in `module` uses: its own, and the shared ACCEPTED_FLAGS (by default all)."""
     accepted = getattr(module, "ACCEPTED_FLAGS", own_flags())
     return {**{name: FLAGS[name] for name in accepted}, **{f.name: f for f in FLAGS.get_flags_for_module(module)}}
 
@@ -164,7 +164,7 @@ def choose_device() -> str:
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in used]
     if names:
         return f"{len(names)} GPU(s): {', '.join(names)}"
-    unusable = kind != "cpu" and Path("/proc/driver/nvidia/version").exists()
+    unusable = kind != "cpu" and physics_models.HAS_NVIDIA_DRIVER
     why = "; this machine has an NVIDIA driver, but TensorFlow cannot use the GPU" if unusable else ""
     return f"CPU, {os.cpu_count()} cores{why}"
 

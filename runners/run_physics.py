@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import physics_models  # noqa: F401, it imports TensorFlow without its start-up messages
+import physics_models  # noqa: F401, isort: skip, it imports TensorFlow without its start-up messages
 import tensorflow as tf
 from absl import flags
 
@@ -28,7 +28,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
 from physics_models.physics_net import DECODERS, VEL_ENCODERS, PhysicsNet
 from physics_models.run_log import save_code
-from physics_models.summaries import Summaries
+from physics_models.summaries import Summaries, check_tensorboard
 from physics_models.tasks import Task, get_task
 from runners import distributed, run_base, staged_run
 from runners.run_base import FLAGS, logger
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
     custom_data.cache_clear()
     check_flags()
     run_base.log_to_console()
-    note.info("device: %s", run_base.choose_device())
+    device = run_base.choose_device()
     try:
         if FLAGS.test_mode:
             evaluate(task_from_flags())
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
             with strategy.scope(), tempfile.TemporaryDirectory() as scratch:
                 if not distributed.writes_files():  # what other workers write is thrown away
                     FLAGS.ckpt_dir, FLAGS.save_dir = FLAGS.ckpt_dir or FLAGS.save_dir, f"{scratch}/worker"
-                train(task_from_flags(), strategy)
+                train(task_from_flags(), strategy, device)
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:
         more = [] if FLAGS.resume or FLAGS.test_mode else ["--resume"]
@@ -106,6 +106,8 @@ def check_flags() -> None:
         run_base.check_choice(name, registry)
     run_base.check_positive("recurrent_units", "lstm_layers", "n_objs", "input_steps", "pred_steps")
     run_base.check_not_negative("autoencoder_loss", "datapoints")
+    if FLAGS.tensorboard:
+        check_tensorboard()
     staged = staged_run.is_staged()
     if not staged:
         check_flag_scope(staged_run.STAGED_FLAGS, "--schedule=staged")
@@ -157,8 +159,8 @@ def evaluate(task: Task) -> None:
     print_result(net)
 
 
-def train(task: Task, strategy: tf.distribute.Strategy) -> None:
-    """Train, from the start or where a run was interrupted, and evaluate the test file with the network trained."""
+def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
+    """Train on `device`, from the start or where a run was interrupted, then evaluate the test file's sequences."""
     run = None
     if FLAGS.resume:
         run = find_interrupted_run(FLAGS.save_dir, run_base.settings(), run_base.RESUME_MUTABLE_FLAGS)
@@ -179,6 +181,7 @@ def train(task: Task, strategy: tf.distribute.Strategy) -> None:
     with LogFile(FLAGS.save_dir):
         marker = run.marker if run else experiment.write_marker(FLAGS.save_dir, run_base.settings(), net.get_config())
         logger.info("\n".join(sys.argv))
+        note.info("device: %s", device)
         save_code(FLAGS.save_dir)
 
         def ready(net: BaseNet) -> BaseNet:
@@ -263,7 +266,7 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
     _, n_frames, size, _, channels = data["test"].X.shape
     task.check_frames(n_frames, str(file))
     if size != task.img_size:
-        raise DataError(f"{file}: frames of {size}×{size} pixels; task {task.name} needs {task.img_size}×{task.img_size}")
+        raise DataError(f"{file}: frames of {size}×{size} pixels; task {task.name} needs a side of {task.img_size}")
     if FLAGS.color and channels != 3:
         raise DataError(f"{file}: frames are grey; leave out --color")
     return data
