@@ -43,14 +43,14 @@ def convert(source: str | Path, dest: str | Path, to_tf1: bool, overwrite: bool 
     if checkpoint.tf1 == to_tf1:
         raise ExperimentError(f"{checkpoint.path}: is in {FORMATS[to_tf1]} already; there is nothing to do")
     arrays, left_out = split_by_original(checkpoint) if to_tf1 else (checkpoint.arrays, [])
-    write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder), overwrite)
     config = getattr(read_marker(source), "config", {}) if to_tf1 else {}
+    write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder), overwrite)
     new = [name for name, default in ORIGINAL_SETTINGS.items() if config.get(name, default) != default]
     return [
         f"{dest}: {len(arrays)} arrays in {FORMATS[to_tf1]}, from {checkpoint.path}",
         summary(arrays),
         *(f"left out, the original has no such variable: {name}" for name in left_out),
-        *(f"note: trained with --{name}={config[name]}, which the original lacks: it predicts otherwise" for name in new),
+        *(f"note: trained with --{name}={config[name]}, which the original lacks: predictions differ" for name in new),
     ]
 
 
