@@ -114,7 +114,7 @@ def test_unfolded_reflection_is_a_straight_line():
 @pytest.mark.parametrize("task", ["spring_color", "spring_color_half", "3bp_color"])
 def test_no_wall_contact_where_nothing_reflects(task, tmp_path, splits):
     recipe = RECIPES[task]
-    make_dataset(task, str(tmp_path / "data.npz"), recipe.test_len, (20, 5, 5))
+    make_dataset(task, str(tmp_path / "data.npz"), recipe.test_len, (10, 1, 1))
     pos = splits(tmp_path / "data.npz", "pos")
     radius = recipe.physics["radius"]
     assert pos.min() > radius and pos.max() < recipe.img_size - radius

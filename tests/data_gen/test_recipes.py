@@ -81,13 +81,13 @@ def test_a_dataset_is_a_function_of_task_settings_and_seed(task, tmp_path, split
     np.random.seed(99)
     before = np.random.get_state()
     paths = [str(tmp_path / f"{i}.npz") for i in range(4)]
-    make_dataset(task, paths[0], 12, SIZES, seed=5)
+    make_dataset(task, paths[0], 4, SIZES, seed=5)
     state = np.random.get_state()
     assert state[2:] == before[2:] and (state[1] == before[1]).all()
     np.random.rand(7)
-    make_dataset(task, paths[1], 12, SIZES, seed=5)
-    make_dataset(task, paths[2], 12, SIZES, seed=6)
-    make_dataset(task, paths[3], 12, SIZES, seed=5, dt=0.2)
+    make_dataset(task, paths[1], 4, SIZES, seed=5)
+    make_dataset(task, paths[2], 4, SIZES, seed=6)
+    make_dataset(task, paths[3], 4, SIZES, seed=5, dt=0.2)
     contents = [open(path, "rb").read() for path in paths]
     assert contents[0] == contents[1]
     for other in (2, 3):

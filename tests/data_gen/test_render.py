@@ -197,7 +197,7 @@ def test_digits_equal_whole_canvases(pictured, drawn, mnist_digits, photograph):
     }[pictured]
     digits = mnist_digits if drawn == "mnist" else opaque_digits()
     painter = DigitPainter(digits, 64, picture, True)
-    for places in [*digit_positions(5), np.array([[3.0, 4.0], [60.0, 61.0]]), np.array([[30.0, 30.0], [34.0, 31.0]])]:
+    for places in [*digit_positions(3), np.array([[3.0, 4.0], [60.0, 61.0]]), np.array([[30.0, 30.0], [34.0, 31.0]])]:
         np.testing.assert_array_equal(painter(places), painted_digits(painter, places))
 
 

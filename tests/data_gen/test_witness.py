@@ -75,7 +75,13 @@ def test_all_kinds_and_long_sequences_are_witnessed():
         assert kind == "mnist" or max(lengths) > 30
 
 
-@pytest.mark.parametrize("number", range(len(WITNESSED)))
+# The first eight of each kind; the others are slow.
+EVERY_TIME = {i for kind in NAMES for i in [i for i, case in enumerate(WITNESSED) if case["kind"] == kind][:8]}
+
+
+@pytest.mark.parametrize(
+    "number", [i if i in EVERY_TIME else pytest.param(i, marks=pytest.mark.slow) for i in range(len(WITNESSED))]
+)
 def test_equal_to_the_witness(number, tmp_path, splits, all_sizes):
     case = WITNESSED[number]
     settings = {"img_size": [case["side"]] * 2, "vx0_max": case["vx"], "vy0_max": case["vy"]}
