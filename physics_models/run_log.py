@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from physics_models.errors import ExperimentError
-from physics_models.save_dir import PACKAGES, write_atomically
+from physics_models.experiment import PACKAGES, write_atomically
 
 TRUE_WORDS = ("true", "t", "1", "yes", "y")
 # The original's flags and their defaults, of runners/run_base.py and of runners/run_physics.py there.

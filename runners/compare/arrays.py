@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,36 +24,18 @@ from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, 
 Folders = tuple[Path, Path]
 
 PICTURES = (*(f"example{i}.jpg" for i in range(5)), "animation4.gif", "templates.jpg")
-LEARNED = ("contents", "templates", "background_content")  # those of extra_outputs.npz that no test sequence changes
-SHOWN_SEQUENCES = 3
-MOST_APART = 5
+LEARNED = ("contents", "templates", "background_content")  # of extra_outputs.npz: no test sequence changes them
+MOST_APART = 4  # sequences listed and drawn
 ENLARGEMENT, SMALL = 8, 200  # of pictures narrower than 200 pixels
 
 
-class Difference(NamedTuple):
-    """One array of two runs: `largest` is max |a - b|, `relative` is ‖a - b‖ / ‖a‖.
-
-    Both are None if one run lacks the array or the shapes differ; the shape of a missing array is None.
-    """
-
-    name: str
-    shapes: tuple[tuple[int, ...] | None, ...]
-    largest: float | None
-    relative: float | None
-
-
 class FrameErrors(NamedTuple):
-    """Errors of the K frames that both runs predict, from the matched sequences.
+    """Errors of the K frames that both runs predict, from the matched sequences."""
 
-    `frames` [K] counts from 0 at a sequence's beginning. `means` [3, K] are squared errors, summed over H, W, C as the
-    losses are: A against the truth, B against the truth, A against B. `largest` [K] is the largest |A - B| of a pixel,
-    and `apart` [pairs] each pair's squared difference per frame.
-    """
-
-    frames: np.ndarray
-    means: np.ndarray
-    largest: np.ndarray
-    apart: np.ndarray
+    frames: np.ndarray  # [K], counted from 0 at a sequence's beginning
+    means: np.ndarray  # [3, K], squared errors summed over H, W, C: A against the truth, B against it, A against B
+    largest: np.ndarray  # [K], the largest |A - B| of a pixel
+    apart: np.ndarray  # [pairs], each pair's squared difference of A and B per frame
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -81,7 +64,7 @@ def load_outputs(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_learned(path: Path) -> dict[str, np.ndarray]:
-    """`contents` [N, S, S, C], `templates` [N, S, S, 1], `background_content` [1, H, H, C] of an `extra_outputs.npz`."""
+    """`contents` [N, S, S, C], `templates` [N, S, S, 1], `background_content` [1, H, H, C] of `extra_outputs.npz`."""
     arrays = load_arrays(path, LEARNED)
     a, b, c = (arrays[name].shape if name in arrays else () for name in LEARNED)
     if not (len(a) == len(c) == 4 and b == (*a[:3], 1) and a[3] == c[3] in (1, 3)):
@@ -116,21 +99,9 @@ def frame_errors(
     return FrameErrors(np.arange(length - steps, length), sums.mean(axis=0), largest, sums[:, 2].mean(axis=1))
 
 
-def array_difference(name: str, a: np.ndarray | None, b: np.ndarray | None) -> Difference:
-    """Compares one array of two runs; None stands for a missing one. NaN in the same place is equal."""
-    shapes = tuple(None if array is None else np.shape(array) for array in (a, b))
-    if a is None or b is None or shapes[0] != shapes[1]:
-        return Difference(name, shapes, None, None)
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if np.array_equal(a, b, equal_nan=True):
-        return Difference(name, shapes, 0.0, 0.0)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return Difference(name, shapes, float(np.max(np.abs(a - b))), float(np.linalg.norm(a - b) / np.linalg.norm(a)))
-
-
 def checkpoint_section(folders: Folders) -> Section:
     """The checkpoints variable by variable, by the original's names."""
-    first, second, blocks = read_both(folders, "checkpoint", lambda path: checkpoints.read(path.parent))
+    first, second, blocks = read_both(folders, "checkpoint", lambda path: checkpoints.load(path.parent))
     for letter, found in (("A", first), ("B", second)):
         if found is not None:
             kind = "the original's format" if found.tf1 else "this port's format"
@@ -140,15 +111,13 @@ def checkpoint_section(folders: Folders) -> Section:
     if first is None or second is None:
         lacking = " and ".join(letter for letter, found in (("A", first), ("B", second)) if found is None)
         return Section("Checkpoints", f"none to read in {lacking}", blocks)
-    a, b = ({n: x for n, x in run.arrays.items() if np.asarray(x).dtype.kind in "biuf"} for run in (first, second))
-    names = sorted(a.keys() | b.keys(), key=_natural)
-    slots = [name for name in names if name.rpartition("/")[0] in a.keys() | b.keys()]
+    every = first.arrays.keys() | second.arrays.keys()
+    slots = {name for name in every if name.rpartition("/")[0] in every}
     summaries = []
-    for what, group in (("variables", [name for name in names if name not in slots]), ("optimizer slots", slots)):
-        differences = [array_difference(name, a.get(name), b.get(name)) for name in group]
-        summaries.append(_verdict(what, differences))
-        blocks.append(Paragraph(f"{summaries[-1][0].upper()}{summaries[-1][1:]}."))
-        blocks += _difference_table(f"{what.capitalize()} that differ", differences, folded=group is slots)
+    for what, names in (("variables", every - slots), ("optimizer slots", slots)):
+        text, found = _compare_arrays(what, first.arrays, second.arrays, names)
+        summaries.append(text)
+        blocks += found
     return Section("Checkpoints", "; ".join(summaries), blocks)
 
 
@@ -169,12 +138,12 @@ def outputs_section(folders: Folders) -> Section:
         return Section("Outputs", "no sequence in common", blocks)
     errors = frame_errors(first, second, pairs)
     blocks += _error_blocks(errors)
-    order = np.argsort(-np.nan_to_num(errors.apart, nan=np.inf), kind="stable")
-    rows = [[str(pairs[i][0]), str(pairs[i][1]), number(errors.apart[i])] for i in order[:MOST_APART]]
+    steps = len(errors.frames)
+    order = np.argsort(-np.nan_to_num(errors.apart, nan=np.inf), kind="stable")[:MOST_APART]
+    rows = [[str(pairs[i][0]), str(pairs[i][1]), number(errors.apart[i])] for i in order]
     caption = "Sequences most apart, by their numbers in each outputs.npz"
     blocks.append(Table(["sequence A", "sequence B", "squared difference per frame"], rows, caption))
-    for place in sorted({*range(min(SHOWN_SEQUENCES, len(pairs))), int(order[0])}):
-        (i, j), steps = pairs[place], len(errors.frames)
+    for i, j in (pairs[place] for place in order):
         draw = functools.partial(draw_sequence, *(x[-steps:] for x in (first[0][i], first[1][i], second[1][j])))
         caption = f"From top to bottom: truth, A's sequence {i}, B's sequence {j}, |A - B| scaled to its maximum"
         blocks.append(Picture(caption, "image/png", draw, width=_width(first[0][i], steps)))
@@ -190,9 +159,8 @@ def objects_section(folders: Folders) -> Section:
     first, second, blocks = read_both(folders, "extra_outputs.npz", load_learned)
     summary = "nothing to compare"
     if first and second:
-        differences = [array_difference(name, first[name], second[name]) for name in LEARNED]
-        summary = _verdict("arrays", differences)
-        blocks += _difference_table("Learned arrays that differ", differences)
+        summary, found = _compare_arrays("learned arrays", first, second, LEARNED)
+        blocks += found
     runs = [(letter, arrays) for letter, arrays in (("A", first), ("B", second)) if arrays]
     if runs:
         blocks.append(Paragraph("The order of the objects is arbitrary: object 1 of A may be object 2 of B."))
@@ -227,9 +195,9 @@ def pictures_section(folders: Folders) -> Section:
             except Exception as error:  # Pillow raises many kinds for damage
                 rows[-1].append(f"damaged ({type(error).__name__})")
     counts = [sum(picture.run == letter for picture in pictures) for letter in "AB"]
-    text = "The examples and the animation show five test sequences; the runs may have drawn different ones."
+    caption = "The examples and the animation show five test sequences; the runs may have drawn different ones"
     summary = f"A has {counts[0]} of {len(PICTURES)}, B has {counts[1]}"
-    return Section("Pictures", summary, [Table(["picture", "A", "B"], rows), Paragraph(text), *pictures])
+    return Section("Pictures", summary, [Table(["picture", "A", "B"], rows, caption), *pictures])
 
 
 def _width(frames: np.ndarray, columns: int) -> int:
@@ -246,25 +214,31 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,9})", name)]
 
 
-def _verdict(what: str, differences: list[Difference]) -> str:
-    shared = [d for d in differences if d.largest is not None]
-    equal = sum(d.largest == 0 for d in shared)
-    text = f"{equal} of {len(differences)} {what} equal bit for bit"
-    if equal < len(shared):
-        worst = max(shared, key=lambda d: np.nan_to_num(d.largest, nan=np.inf))
-        text += f", largest difference {number(worst.largest)} ({worst.name})"
-    alone = len(differences) - len(shared)
-    return text + (f", {alone} missing in one or of another shape" if alone else "")
-
-
-def _difference_table(caption: str, differences: list[Difference], folded: bool = False) -> list[Block]:
-    rows = [
-        [d.name, *(MISSING if s is None else str(list(s)) for s in d.shapes), number(d.largest), number(d.relative)]
-        for d in differences
-        if d.largest != 0
-    ]
+def _compare_arrays(
+    what: str, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], names: Collection[str]
+) -> tuple[str, list[Block]]:
+    """A line on how the arrays `names` differ, and a table of those that do; NaN in the same place is equal."""
+    rows, largest = [], {}
+    for name in sorted(names, key=_natural):
+        arrays = [run.get(name) for run in (first, second)]
+        shapes = [MISSING if array is None else str(list(np.shape(array))) for array in arrays]
+        if MISSING in shapes or shapes[0] != shapes[1]:
+            rows.append([name, *shapes, MISSING, MISSING])
+            continue
+        a, b = (np.asarray(array, np.float64) for array in arrays)
+        if not np.array_equal(a, b, equal_nan=True):
+            with np.errstate(all="ignore"):
+                largest[name] = float(np.max(np.abs(a - b)))
+                relative = float(np.linalg.norm(a - b) / np.linalg.norm(a))
+            rows.append([name, *shapes, number(largest[name]), number(relative)])
+    text = f"{len(names) - len(rows)} of {len(names)} {what} equal bit for bit"
+    if largest:
+        worst = max(largest, key=lambda name: np.nan_to_num(largest[name], nan=np.inf))
+        text += f", largest difference {number(largest[worst])} ({worst})"
+    if len(rows) > len(largest):
+        text += f", {len(rows) - len(largest)} missing in one or of another shape"
     header = ["name", "shape A", "shape B", "largest |A - B|", "‖A - B‖ / ‖A‖"]
-    return [Table(header, rows, caption, folded)] if rows else []
+    return text, [Paragraph(f"{text}."), *([Table(header, rows, f"{what.capitalize()} that differ")] if rows else [])]
 
 
 def _error_blocks(errors: FrameErrors) -> list[Block]:

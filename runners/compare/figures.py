@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from physics_models.pictures import gallery, to_image
+from physics_models.viz import gallery, sigmoid, to_image
 from runners.compare.report import COLOUR_A, COLOUR_B
 
 MAX_POINTS = 1500  # of a curve
@@ -59,7 +59,7 @@ def draw_sprites(contents: np.ndarray, templates: np.ndarray) -> bytes:
     """
     masks = np.repeat(templates.astype(np.float64) - 1.0, contents.shape[-1], axis=-1)
     logits = np.clip(np.concatenate([contents, masks]), -60, 60)
-    return draw_frames(1.0 / (1.0 + np.exp(-logits)), len(contents))
+    return draw_frames(sigmoid(logits), len(contents))
 
 
 def draw_frames(frames: np.ndarray, columns: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import math
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from physics_models.run_log import ORIGINAL_DEFAULTS, RunLog, flag_differences
 from runners.compare.figures import Panel, draw_panels
-from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, Table, number
+from runners.compare.report import Block, Paragraph, Picture, Section, Table, number
 
 Logs = tuple[RunLog, RunLog]
 
@@ -28,9 +27,8 @@ MEANINGS = {
 
 def flags_section(logs: Logs, notes: list[Block]) -> Section:
     """What each log holds and the flags that differ; `notes` say which log could not be read."""
-    facts = zip(["first command", "commands", "train lines", "validations", "tests", "lines written twice"],
-                *map(_log_facts, logs))  # fmt: skip
-    blocks: list[Block] = [*notes, Table(["log", "A", "B"], [list(row) for row in facts])]
+    a, b = map(_log_facts, logs)
+    blocks: list[Block] = [*notes, Table(["log", "A", "B"], [[name, a[name], b[name]] for name in a])]
     for letter, log in zip("AB", logs):
         if log.unread:
             line, text = log.unread[0]
@@ -75,13 +73,11 @@ def losses_section(logs: Logs) -> Section:
     steps = {letter: log.train_curve() for letter, log in zip("AB", logs)}
     panels = [Panel("train_loss", "training step", steps, logarithmic=True)] if any(steps.values()) else []
     losses = [{e.epoch: e.losses for e in log.evaluations("valid")} for log in logs]
-    panels += [panel for loss in LOSSES for panel in _panel(loss, losses, logarithmic=True)]
-    parameters = _parameter_curves(logs)
-    panels += [panel for name in _names(parameters) for panel in _panel(name, parameters)]
+    panels += _panels(losses, logarithmic=True) + _panels(_parameter_curves(logs))
     if panels:
         caption = "Losses and learned parameters over training, from the logs: A solid, B dashed"
         blocks.append(Picture(caption, "image/svg+xml", functools.partial(draw_panels, panels)))
-    blocks += _epoch_table(losses, list(LOSSES), "Validation losses by epoch")
+    blocks += _epoch_table(losses, "Validation losses by epoch")
     return Section("Losses", summary, blocks)
 
 
@@ -98,7 +94,7 @@ def parameters_section(logs: Logs) -> Section:
         rows.append([name, *_pair(a, b), MEANINGS.get(name.split("exp(")[-1].rstrip(")"), "")])
         summary.append(f"{name.split(' = ')[0]} {number(a)} / {number(b)}")
     blocks: list[Block] = [Table(["last parameter line", "A", "B", "B - A", "B / A", "meaning"], rows)]
-    blocks += _epoch_table(_parameter_curves(logs), names, "Parameters by epoch")
+    blocks += _epoch_table(_parameter_curves(logs), "Parameters by epoch")
     return Section("Parameters", f"A / B: {', '.join(summary)}", blocks)
 
 
@@ -106,44 +102,35 @@ def speed_section(logs: Logs) -> Section:
     """Steps per second by the logs' time stamps, and how long the training took."""
     speeds = [log.speed() for log in logs]
     rates = [speed.steps_per_second if speed else None for speed in speeds]
-    sequences = [rate * _batch_size(log) if rate else None for rate, log in zip(rates, logs)]
     seconds = [log.training_seconds() or None for log in logs]
     rows = [
         ["training steps per second", *_pair(*rates)],
-        ["sequences per second", *_pair(*sequences)],
         ["seconds from the first line to the last of trainings", *_pair(*seconds)],
-        ["pairs of train lines measured", *_pair(*(speed.intervals if speed else None for speed in speeds))],
     ]
-    caption = "Medians over neighbouring train lines; the logs do not say on which machines they were written"
+    caption = "Steps per second: the median over neighbouring train lines. The logs do not name their machines"
     blocks: list[Block] = [Table(["by the log's time stamps", "A", "B", "B - A", "B / A"], rows, caption)]
     for letter, speed in zip("AB", speeds):
-        if speed is None:
-            blocks.append(Paragraph(f"{letter}'s log has no two train lines to measure between.", note=True))
-        elif speed.with_evaluations:
-            text = f"{letter}: there is an evaluation between all its train lines; its time is included."
-            blocks.append(Paragraph(text, note=True))
+        if speed is None or speed.with_evaluations:
+            lacks = "an evaluation between all its train lines: its time is included" if speed else "no two train lines"
+            blocks.append(Paragraph(f"{letter}'s log has {lacks}.", note=True))
     ratio = f", B / A = {rates[1] / rates[0]:.3g}" if rates[0] and rates[1] else ""
     return Section("Speed", f"steps per second: A {number(rates[0])}, B {number(rates[1])}{ratio}", blocks)
 
 
-def _log_facts(log: RunLog) -> list[str]:
-    times = [command.time for command in log.commands if command.time is not None]
-    start = datetime.datetime.fromtimestamp(times[0], datetime.timezone.utc) if times else None
-    counted = [times, log.train_curve(), log.evaluations("valid"), log.evaluations("test")]
-    return [f"{start:%Y-%m-%d %H:%M:%S}" if start else MISSING, *(str(len(x)) for x in counted), str(log.repeated)]
+def _log_facts(log: RunLog) -> dict[str, str]:
+    return {
+        "commands": str(sum(bool(command.arguments) for command in log.commands)),
+        "train lines": str(len(log.train_curve())),
+        "validations": str(len(log.evaluations("valid"))),
+        "tests": str(len(log.evaluations("test"))),
+        "lines written twice": str(log.repeated),
+    }
 
 
 def _flag(name: str, value: str | None) -> str:
-    if value is not None:
-        return value or '""'
-    return f"{ORIGINAL_DEFAULTS[name] or chr(34) * 2} (default)" if name in ORIGINAL_DEFAULTS else "not given"
-
-
-def _batch_size(log: RunLog) -> float:
-    try:
-        return float(log.flags.get("batch_size", ORIGINAL_DEFAULTS["batch_size"]))
-    except ValueError:
-        return math.nan
+    if value is None and name not in ORIGINAL_DEFAULTS:
+        return "not given"
+    return (ORIGINAL_DEFAULTS[name] or "(empty)") + " (default)" if value is None else value or "(empty)"
 
 
 def _pair(a: float | None, b: float | None) -> list[str]:
@@ -174,17 +161,17 @@ def _names(curves: Curves) -> list[str]:
     return sorted({name for curve in curves for values in curve.values() for name in values})
 
 
-def _panel(name: str, curves: Curves, logarithmic: bool = False) -> list[Panel]:
-    points = {
-        letter: [(epoch, values[name]) for epoch, values in curve.items() if name in values]
-        for letter, curve in zip("AB", curves)
-    }
-    return [Panel(name, "epoch", points, logarithmic)] if any(points.values()) else []
+def _panels(curves: Curves, logarithmic: bool = False) -> list[Panel]:
+    panels = []
+    for name in _names(curves):
+        a, b = ([(epoch, values[name]) for epoch, values in curve.items() if name in values] for curve in curves)
+        panels.append(Panel(name, "epoch", {"A": a, "B": b}, logarithmic))
+    return panels
 
 
-def _epoch_table(curves: Curves, names: list[str], caption: str) -> list[Block]:
+def _epoch_table(curves: Curves, caption: str) -> list[Block]:
     """At most MAX_EPOCH_ROWS epochs, evenly spread, with A's and B's value of each name."""
-    epochs = sorted(curves[0].keys() | curves[1].keys())
+    names, epochs = _names(curves), sorted(curves[0].keys() | curves[1].keys())
     picks = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EPOCH_ROWS)).round().astype(int))
     header = [f"{name.removeprefix('eval_').split(' = ')[0]} {letter}" for name in names for letter in "AB"]
     rows = [

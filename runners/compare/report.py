@@ -13,6 +13,7 @@ from typing import Any, Union
 from physics_models.errors import ExperimentError
 
 MISSING = "–"
+MAX_OPEN_ROWS = 50
 COLOUR_A, COLOUR_B = "#1f5fa8", "#c8570b"  # blue and orange, in curves and in tables
 
 
@@ -26,12 +27,11 @@ class Paragraph:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under a header. On the page, the heads of columns named A or B have the run's colour."""
+    """Rows under a header; on the page, a long one is closed until it is clicked."""
 
     header: list[str]
     rows: list[list[str]]
     caption: str = ""
-    folded: bool = False  # on the page, closed until it is clicked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Section:
 
 @dataclasses.dataclass
 class Report:
-    """The comparison of run A with run B; `first` and `second` are their folders."""
+    """The comparison of the runs in the folders `first` (A) and `second` (B)."""
 
     first: str
     second: str
@@ -106,10 +106,7 @@ def as_text(report: Report) -> str:
 
 def as_html(report: Report) -> str:
     """The report as a page that needs no network and no script: its pictures are data URIs."""
-    runs = "".join(
-        f'<tr><th class="{letter}">{letter}</th><td><code>{html.escape(name)}</code></td></tr>'
-        for letter, name in (("A", report.first), ("B", report.second))
-    )
+    first, second = html.escape(report.first), html.escape(report.second)
     overview, sections = "", ""
     for i, section in enumerate(report.sections):
         title, summary = html.escape(section.title), html.escape(section.summary)
@@ -117,8 +114,8 @@ def as_html(report: Report) -> str:
         blocks = "\n".join(map(_html_block, section.blocks))
         sections += f'<section id="s{i}"><h2>{title}</h2>\n{blocks}\n</section>\n'
     return (
-        f"{_HEAD}<header><h1>Two experiments side by side</h1><table>{runs}</table></header>\n"
-        f'<nav><table class="overview">{overview}</table></nav>\n<main>\n{sections}</main></body></html>\n'
+        f"{_HEAD}<h1>Two experiments side by side</h1>\n<p><b class=A>A</b> <code>{first}</code></p>\n"
+        f"<p><b class=B>B</b> <code>{second}</code></p>\n<table>{overview}</table>\n{sections}</body></html>\n"
     )
 
 
@@ -150,15 +147,12 @@ def _html_block(block: Block) -> str:
             f'<figure class="{block.run}"><img{size} alt="{caption}" src="data:{block.mime};base64,{data}">'
             f"<figcaption>{letter}{caption}</figcaption></figure>"
         )
-    classes = []
-    for name, is_number in zip(block.header, _numeric_columns(block)):
-        run = re.search(r"(?:^|\w )([AB])$", name)
-        classes.append(f' class="{"n" if is_number else ""} {run.group(1) if run else ""}"')
+    classes = [" class=n" if is_number else "" for is_number in _numeric_columns(block)]
     head = "".join(f"<th{c}>{html.escape(name)}</th>" for c, name in zip(classes, block.header))
     rows = ("".join(f"<td{c}>{html.escape(cell)}</td>" for c, cell in zip(classes, row)) for row in block.rows)
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     table = f'<table class="data"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
-    if block.folded:
+    if len(block.rows) > MAX_OPEN_ROWS:
         return f'<details class="wide"><summary>{caption}</summary>{table}</details>'
     return f'<div class="wide">{f"<h3>{caption}</h3>" if caption else ""}{table}</div>'
 
@@ -176,26 +170,20 @@ section {{ display: grid; grid-template-columns: 1fr 1fr; gap: .5rem 1.5rem; mar
 section > * {{ grid-column: 1 / -1; min-width: 0; margin: 0; }}
 section > figure.A {{ grid-column: 1; }}
 section > figure.B {{ grid-column: 2; }}
-h1 {{ font-size: 1.6rem; margin: 0 0 .8rem; }}
 h2 {{ font-size: 1.2rem; border-bottom: 1px solid #d5d9de; }}
-h3 {{ font-size: 1rem; margin: .6rem 0 .4rem; }}
-p {{ max-width: 50rem; }}
+h3 {{ margin: .6rem 0 .4rem; }}
 p.note {{ padding: .35rem .7rem; background: #fbf3d9; border-left: 3px solid #d9b23c; }}
 code {{ font: .92em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; }}
 th, td {{ padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }}
-.overview {{ margin-top: 1.2rem; width: 100%; }}
-.overview tr {{ border-top: 1px solid #e6e9ec; }}
 .data {{ font-variant-numeric: tabular-nums; font-size: .93rem; }}
 .data th {{ border-bottom: 1px solid #aab1b9; white-space: nowrap; }}
 .data td {{ border-bottom: 1px solid #eceff1; }}
 .data .n {{ text-align: right; white-space: nowrap; }}
-th.A, b.A {{ color: {COLOUR_A}; }}
-th.B, b.B {{ color: {COLOUR_B}; }}
+b.A {{ color: {COLOUR_A}; }}
+b.B {{ color: {COLOUR_B}; }}
 .wide {{ overflow-x: auto; }}
 figcaption {{ color: #555c64; font-size: .9rem; }}
 img {{ max-width: 100%; height: auto; }}
 img.sharp {{ image-rendering: pixelated; }}
-a {{ color: inherit; }}
-summary {{ cursor: pointer; }}
 </style></head><body>"""
