@@ -176,7 +176,8 @@ class LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the base class's name
         """Raise what went wrong, where the base class would print a traceback and go on."""
         error = sys.exc_info()[1]
-        raise ExperimentError(f"{self.baseFilename}: cannot be written ({getattr(error, 'strerror', error)})") from error
+        why = getattr(error, "strerror", None) or error
+        raise ExperimentError(f"{self.baseFilename}: cannot be written ({why})") from error
 
     def close(self) -> None:
         """Close the file; what a full disk has kept in the buffer is lost, as `handleError` has said."""

@@ -13,16 +13,20 @@ from physics_models.errors import ExperimentError
 SUMMARIES = "tb"  # the folder, in save_dir
 
 
+def check_tensorboard() -> None:
+    """Raise `ExperimentError` where TensorBoard is not installed: current TensorFlow does not bring it along."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ExperimentError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
+
+
 class Summaries(tf.keras.callbacks.Callback):
     """Writes losses, rate and learned parameters to `tb` in `save_dir`, every `print_interval` steps.
 
-    `net` is a `BaseNet`. Raises `ExperimentError` where TensorBoard is not installed.
+    `net` is a `BaseNet`. TensorBoard must be installed.
     """
 
     def __init__(self, net: Any, save_dir: str | Path, print_interval: int):
         super().__init__()
-        if importlib.util.find_spec("tensorboard") is None:
-            raise ExperimentError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
         self.net, self.print_interval = net, print_interval
         self.writer = tf.summary.create_file_writer(str(Path(save_dir) / SUMMARIES))
 
@@ -38,10 +42,6 @@ class Summaries(tf.keras.callbacks.Callback):
         self._write(self.net.iteration, split, logs)
         self._write(self.net.iteration, "parameters", self.net.scalars())
         self.writer.flush()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Write what is left."""
-        self.writer.close()
 
     def _write(self, step: int, group: str, numbers: dict[str, Any]) -> None:
         with self.writer.as_default():
