@@ -46,16 +46,14 @@ def compare_runs(first: str | Path, second: str | Path) -> Report:
 
 
 def write_report(report: Report, folder: str | Path) -> None:
-    """Writes `report.html` and `report.txt` into `folder`, which is made if need be.
+    """Writes `report.html` and `report.txt` into `folder`, made if need be; ExperimentError if it cannot be."""
+    def write(name: str, text: str) -> None:
+        write_atomically(Path(folder) / name, lambda file: file.write(text.encode("utf-8", "replace")))
 
-    Raises:
-      ExperimentError: the folder cannot be made or written to.
-    """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, content in (("report.html", as_html(report)), ("report.txt", as_text(report))):
-            data = content.encode("utf-8", "replace")
-            write_atomically(Path(folder) / name, lambda file, data=data: file.write(data))
+        write("report.html", as_html(report))
+        write("report.txt", as_text(report))
     except OSError as error:
         raise ExperimentError(f"--out={folder}: cannot be written to ({error.strerror or error})") from error
 

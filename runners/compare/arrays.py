@@ -170,9 +170,9 @@ def objects_section(folders: Folders) -> Section:
         caption = "each object's contents, sigmoid(contents), above its mask, sigmoid(template - 1)"
         blocks.append(Picture(caption, "image/png", draw, letter, _width(contents, len(contents))))
     for letter, arrays in runs:
-        background = arrays["background_content"]
-        draw = functools.partial(draw_frames, background, 1)
-        blocks.append(Picture("background", "image/png", draw, letter, _width(background, 1)))
+        draw = functools.partial(draw_frames, arrays["background_content"], 1)
+        width = _width(arrays["background_content"], 1)
+        blocks.append(Picture("background", "image/png", draw, letter, width))
     return Section("Objects", summary, blocks)
 
 

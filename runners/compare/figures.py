@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from physics_models.viz import gallery, sigmoid, to_image
 from runners.compare.report import COLOUR_A, COLOUR_B
 
-MAX_POINTS = 1500  # of a curve
+MAX_POINTS = 1500
 STYLES: dict[str, dict[str, Any]] = {
     "A": {"color": COLOUR_A, "linestyle": "-", "linewidth": 2.6, "label": "A"},  # broader: B may lie on it
     "B": {"color": COLOUR_B, "linestyle": "--", "linewidth": 1.4, "label": "B"},
@@ -26,16 +27,16 @@ class Panel(NamedTuple):
 
     title: str
     x_label: str
-    curves: dict[str, list[tuple[float, float]]]
+    curves: Mapping[str, Sequence[tuple[float, float]]]
     logarithmic: bool = False
     from_zero: bool = False
 
 
 def draw_panels(panels: list[Panel], columns: int = 3) -> bytes:
     """The panels in a grid, as an SVG whose letters are outlines (the same on every machine)."""
-    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(11.2, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(11.2, height := 2.7 * rows))
+    figure.subplots_adjust(0.05, 0.5 / height, 0.99, 1 - 0.3 / height, wspace=0.22, hspace=0.45)
     for i, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, i + 1), panel)
     buffer = io.BytesIO()
