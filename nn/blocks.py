@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 LATENT_SIZE = 10
 HIDDEN_UNITS = 200
-MIXED = "mixed_bfloat16"  # Keras's name: float32 variables, computed with in bfloat16, whose range is float32's
-
-
-def built(layer: tf.keras.layers.Layer, *input_shape: int | None) -> tf.keras.layers.Layer:
-    """Create the variables of `layer` for an input of `input_shape`, and return the layer."""
-    layer.build(tuple(input_shape))
-    return layer
-
-
-def dense(inputs: int, units: int, activation: str | None = None) -> tf.keras.layers.Layer:
-    """A fully connected layer [·, inputs] → [·, units], its variables created."""
-    return built(tf.keras.layers.Dense(units, activation=activation), None, inputs)
-
-
-def conv(
-    inputs: int, filters: int, activation: str | None = "relu", size: int = 3, dtype: str | None = None
-) -> tf.keras.layers.Layer:
-    """A SAME convolution [F, H, W, inputs] → [F, H, W, filters], its variables created; `dtype`: Keras's policy."""
-    layer = tf.keras.layers.Conv2D(filters, size, padding="same", activation=activation, dtype=dtype)
-    return built(layer, None, None, None, inputs)
-
-
-def deconv(inputs: int, filters: int, dtype: str | None = None) -> tf.keras.layers.Layer:
-    """A linear stride-2 transposed convolution [F, H, W, inputs] → [F, 2H, 2W, filters]."""
-    layer = tf.keras.layers.Conv2DTranspose(filters, 3, strides=2, padding="same", dtype=dtype)
-    return built(layer, None, None, None, inputs)
 
 
 def resize_bilinear_tf1(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -98,7 +76,7 @@ class UNet(tf.keras.layers.Layer):
     level, as in the original), or with `upsamp=False` a stride-2 transposed convolution of the level's
     width; then [up, skip] joined on channels and two relu convolutions. A linear 1×1 convolution ends it.
 
-    `dtype`: Keras's policy for all convolutions but the last, which stays in float32, as do the resizes.
+    `conv_dtype`: Keras's dtype policy of all convolutions but the last, which stays in float32, as do the resizes.
     `convs` and `deconvs` list the layers in the original's call order: its names conv2d, conv2d_1, … and
     conv2d_transpose, …. Ports `unet` of `nn/network/blocks.py`.
     """
@@ -109,30 +87,47 @@ class UNet(tf.keras.layers.Layer):
     deconv_skips_last_bottom = True
 
     def __init__(
-        self, in_channels: int, base_channels: int, out_channels: int, upsamp: bool = True, dtype: str | None = None
+        self, base_channels: int, out_channels: int, upsamp: bool = True, conv_dtype: str | None = None, **kwargs: Any
     ):
-        super().__init__()
-        self.upsamp = upsamp
-        b = base_channels
-        widths = [b * 2**level for level in range(self.depth + 1)]
+        super().__init__(**kwargs)
+        self.base_channels, self.out_channels = base_channels, out_channels
+        self.upsamp, self.conv_dtype = upsamp, conv_dtype
+        self.widths = [base_channels * 2**level for level in range(self.depth + 1)]
         self.convs, self.deconvs = [], []
-        channels = in_channels
-        for width in widths:
-            self.convs += [conv(channels, width, dtype=dtype), conv(width, width, dtype=dtype)]
-            channels = width
-        for width in reversed(widths[:-1]):
+        for width in self.widths:
+            self.convs += [self._conv(width), self._conv(width)]
+        for width in reversed(self.widths[:-1]):
             if upsamp:
-                self.convs.append(conv(channels, 2 * b, activation=None, dtype=dtype))
-                channels = 2 * b
+                self.convs.append(self._conv(2 * base_channels, activation=None))
             else:
-                self.deconvs.append(deconv(channels, width, dtype))
-                channels = width
-            self.convs += [conv(channels + width, width, dtype=dtype), conv(width, width, dtype=dtype)]
-            channels = width
-        self.convs.append(conv(channels, out_channels, activation=None, size=1))
+                self.deconvs.append(
+                    tf.keras.layers.Conv2DTranspose(width, 3, strides=2, padding="same", dtype=conv_dtype)
+                )
+            self.convs += [self._conv(width), self._conv(width)]
+        self.convs.append(tf.keras.layers.Conv2D(out_channels, 1, padding="same"))
+
+    def _conv(self, filters: int, activation: str | None = "relu") -> tf.keras.layers.Layer:
+        return tf.keras.layers.Conv2D(filters, 3, padding="same", activation=activation, dtype=self.conv_dtype)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights for `input_shape` [F, H, W, C]."""
+        convs, deconvs, channels = iter(self.convs), iter(self.deconvs), input_shape[-1]
+
+        def build_next(layers: Iterator[tf.keras.layers.Layer], channels: int) -> int:
+            layer = next(layers)
+            layer.build((None, None, None, channels))
+            return layer.filters
+
+        for _ in self.widths:
+            channels = build_next(convs, build_next(convs, channels))
+        for width in reversed(self.widths[:-1]):
+            up = build_next(convs if self.upsamp else deconvs, channels)
+            channels = build_next(convs, build_next(convs, up + width))
+        build_next(convs, channels)
+        super().build(input_shape)
 
     def call(self, frames: tf.Tensor) -> tf.Tensor:
-        """Logits [F, H, W, out_channels] of `frames` [F, H, W, in_channels]."""
+        """Logits [F, H, W, out_channels] of `frames` [F, H, W, C]."""
         convs, deconvs = iter(self.convs), iter(self.deconvs)
         x, skips = frames, []
         for _ in range(self.depth):
@@ -154,6 +149,13 @@ class UNet(tf.keras.layers.Layer):
             x = next(convs)(x)
         return next(convs)(x)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(), "base_channels": self.base_channels, "out_channels": self.out_channels,
+            "upsamp": self.upsamp, "conv_dtype": self.conv_dtype,
+        }  # fmt: skip
+
 
 class ShallowUNet(UNet):
     """The U-Net for frames under 40 pixels, with two poolings: [F, H, W, C] → [F, H, W, out_channels].
@@ -168,24 +170,29 @@ class ShallowUNet(UNet):
 class VariableFromNetwork(tf.keras.layers.Layer):
     """A learned constant of `shape`, made by a small network from ones; it learns faster than a variable.
 
-    ones [1, 10] → dense 200 tanh → dense prod(shape) linear → reshape. `value()` returns it.
+    ones [1, 10] → dense 200 tanh → dense prod(shape) linear → reshape to `shape`.
     Ports `variable_from_network` of `nn/network/blocks.py`.
     """
 
-    def __init__(self, shape: tuple[int, ...]):
-        super().__init__()
+    def __init__(self, shape: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
         self.shape = tuple(shape)
-        numbers = 1
-        for side in self.shape:
-            numbers *= side
-        self.hidden = dense(LATENT_SIZE, HIDDEN_UNITS, "tanh")
-        self.linear = dense(HIDDEN_UNITS, numbers)
-        self.built = True  # it is read through `value`, never called: Keras would warn of unbuilt state
+        self.dense_layers = [
+            tf.keras.layers.Dense(HIDDEN_UNITS, activation="tanh"),
+            tf.keras.layers.Dense(math.prod(self.shape)),
+        ]
 
-    def layers(self) -> list[tf.keras.layers.Layer]:
-        """The two dense layers."""
-        return [self.hidden, self.linear]
+    def build(self, input_shape: tuple[int | None, ...] = (1, LATENT_SIZE)) -> None:
+        """Make the weights for ones [1, 10]."""
+        self.dense_layers[0].build(input_shape)
+        self.dense_layers[1].build((None, HIDDEN_UNITS))
+        super().build(input_shape)
 
-    def value(self) -> tf.Tensor:
-        """The constant, a tensor of `shape`."""
-        return tf.reshape(self.linear(self.hidden(tf.ones([1, LATENT_SIZE]))), self.shape)
+    def call(self, ones: tf.Tensor) -> tf.Tensor:
+        """The constant, a tensor of `shape`, from `ones` [1, 10]."""
+        hidden, linear = self.dense_layers
+        return tf.reshape(linear(hidden(ones)), self.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {**super().get_config(), "shape": list(self.shape)}

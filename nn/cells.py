@@ -7,11 +7,12 @@ as logarithms, and integrates them: five sub-steps of dt/5 in each call. State: 
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
-from nn.blocks import built, dense
-
 SUBSTEPS = 5
+SAME_POINT = 1e-6  # pixels: nearer than this, the direction from one object to the other has no gradient
 BALL_RADIUS = 2.0  # pixels: the original's bouncing cell knows only this ball
 
 State = tuple  # (positions [B, 2N], velocities [B, 2N], and for black-box dynamics the LSTM memories)
@@ -21,12 +22,17 @@ def spring_acceleration(positions: tf.Tensor, k: tf.Tensor, half_length: tf.Tens
     """Accelerations [B, N, 2] of a chain of unit masses: a spring from each object to the next.
 
     `positions` [B, N, 2] pixels; stiffness `k`; the rest length is 2·`half_length` pixels. N = 2 is the original.
+    Objects at the same point exert no force, as in the original, but their distance has the gradient zero: there
+    the original's is infinite, and its weights become NaN.
     """
     objects = tf.unstack(positions, axis=1)
     acceleration = [tf.zeros_like(xy) for xy in objects]
     for i in range(len(objects) - 1):
         d = objects[i] - objects[i + 1]
-        r = tf.sqrt(tf.abs(tf.reduce_sum(tf.square(d), axis=-1, keepdims=True)))
+        squared = tf.reduce_sum(tf.square(d), axis=-1, keepdims=True)
+        apart = squared > SAME_POINT**2
+        d = tf.where(apart, d, tf.stop_gradient(d))
+        r = tf.sqrt(tf.where(apart, squared, tf.stop_gradient(squared)))
         force = k * (r - 2.0 * half_length) * (d / (r + 1e-4))
         acceleration[i] -= force
         acceleration[i + 1] += force
@@ -45,13 +51,15 @@ def gravity_acceleration(positions: tf.Tensor, a: tf.Tensor) -> tf.Tensor:
 
 
 def reflect(positions: tf.Tensor, velocities: tf.Tensor, wall: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirror `positions` (pixels) at the walls 0 and `wall`, and flip those `velocities`; any shape."""
-    beyond = positions + BALL_RADIUS > wall
-    before = positions - BALL_RADIUS < 0.0
+    """Mirror `positions` (pixels) at the walls `wall` and 0, and flip those `velocities`; any shape.
+
+    The position is mirrored at the upper wall first, and the result at the lower one, as in the original: from far
+    outside it may be mirrored twice.
+    """
+    beyond, before = positions + BALL_RADIUS > wall, positions - BALL_RADIUS < 0.0
     velocities = tf.where(beyond | before, -velocities, velocities)
     positions = tf.where(beyond, 2.0 * (wall - BALL_RADIUS) - positions, positions)
-    positions = tf.where(before, 2.0 * BALL_RADIUS - positions, positions)
-    return positions, velocities
+    return tf.where(positions - BALL_RADIUS < 0.0, 2.0 * BALL_RADIUS - positions, positions), velocities
 
 
 class ODECell(tf.keras.layers.Layer):
@@ -64,15 +72,18 @@ class ODECell(tf.keras.layers.Layer):
     dt: float
     min_objs = 1
 
-    def __init__(self, n_objs: int, img_size: int = 32):
-        super().__init__()
+    def __init__(self, n_objs: int, img_size: int = 32, **kwargs: Any):
+        super().__init__(**kwargs)
         self.n_objs, self.img_size = n_objs, img_size
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variable `dt_x`; for positions and velocities [B, 2N] each."""
         self.dt_x = self._scalar("dt_x", self.dt, trainable=False)
+        super().build(input_shape)
 
     def _scalar(self, name: str, value: float, trainable: bool = True) -> tf.Variable:
-        return self.add_weight(
-            name=name, shape=(), initializer=tf.keras.initializers.Constant(value), trainable=trainable
-        )
+        constant = tf.keras.initializers.Constant(value)
+        return self.add_weight(name=name, shape=(), initializer=constant, trainable=trainable)
 
     def initial_state(self, positions: tf.Tensor, velocities: tf.Tensor) -> State:
         """The state that a rollout starts from."""
@@ -99,6 +110,10 @@ class ODECell(tf.keras.layers.Layer):
         """Positions and velocities [B, N, 2] a time `h` later."""
         raise NotImplementedError
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "n_objs": self.n_objs, "img_size": self.img_size}
+
 
 class BouncingODECell(ODECell):
     """Balls that fly straight and bounce off the walls, not off each other; nothing is learned.
@@ -119,13 +134,14 @@ class SpringODECell(ODECell):
     dt = 0.3
     min_objs = 2
 
-    def __init__(self, n_objs: int, img_size: int = 32):
-        super().__init__(n_objs, img_size)
+    def build(self, input_shape: Any) -> None:
+        """Make the variables `dt_x`, `log_k`, `log_l`."""
+        super().build(input_shape)
         self.log_k = self._scalar("log_k", 0.0)
         self.log_l = self._scalar("log_l", 0.0)
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Stiffness `k` (per unit time squared) and half the rest length, `l` (pixels)."""
+        """Stiffness `k` (per unit of time squared) and half the rest length, `l` (pixels)."""
         return {"k": tf.exp(tf.convert_to_tensor(self.log_k)), "l": tf.exp(tf.convert_to_tensor(self.log_l))}
 
     def named_weights(self) -> dict[str, tf.Variable]:
@@ -144,13 +160,14 @@ class GravityODECell(ODECell):
     dt = 0.5
     min_objs = 2
 
-    def __init__(self, n_objs: int, img_size: int = 32):
-        super().__init__(n_objs, img_size)
+    def build(self, input_shape: Any) -> None:
+        """Make the variables `dt_x`, `log_g`, `log_m`."""
+        super().build(input_shape)
         self.log_g = self._scalar("log_g", 0.0)
         self.log_m = self._scalar("log_m", 0.0, trainable=False)
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Gravity `g` (pixels³ per mass and unit time squared) and mass `m`."""
+        """Gravity `g` (pixels³ per mass and unit of time squared) and mass `m`."""
         return {"g": tf.exp(tf.convert_to_tensor(self.log_g)), "m": tf.exp(tf.convert_to_tensor(self.log_m))}
 
     def named_weights(self) -> dict[str, tf.Variable]:
@@ -173,19 +190,23 @@ class LSTMCell(tf.keras.layers.Layer):
 
     min_objs = 1
 
-    def __init__(self, n_objs: int, recurrent_units: int = 100, lstm_layers: int = 1):
-        super().__init__()
-        self.units = recurrent_units
-        inputs = 4 * n_objs
-        self.stack = []
-        for _ in range(lstm_layers):
-            self.stack.append(built(tf.keras.layers.LSTMCell(recurrent_units), None, inputs))
-            inputs = recurrent_units
-        self.readout = dense(recurrent_units, 2 * n_objs)
+    def __init__(self, n_objs: int, recurrent_units: int = 100, lstm_layers: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.n_objs, self.recurrent_units, self.lstm_layers = n_objs, recurrent_units, lstm_layers
+        self.stack = [tf.keras.layers.LSTMCell(recurrent_units) for _ in range(lstm_layers)]
+        self.readout = tf.keras.layers.Dense(2 * n_objs)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights of the LSTMs and of the dense layer."""
+        inputs = 4 * self.n_objs
+        for layer in (*self.stack, self.readout):
+            layer.build((None, inputs))
+            inputs = self.recurrent_units
+        super().build(input_shape)
 
     def initial_state(self, positions: tf.Tensor, velocities: tf.Tensor) -> State:
         """Positions, velocities, and every LSTM's two memories [B, units] at zero."""
-        zeros = tf.zeros([tf.shape(positions)[0], self.units])
+        zeros = tf.zeros([tf.shape(positions)[0], self.recurrent_units])
         return (positions, velocities, *((zeros, zeros) for _ in self.stack))
 
     def call(self, state: State) -> State:
@@ -210,6 +231,13 @@ class LSTMCell(tf.keras.layers.Layer):
             for part in ("kernel", "recurrent_kernel", "bias"):
                 names[f"lstm_cell{f'_{i}' if i else ''}/{part}"] = getattr(layer, part)
         return {**names, "dense/kernel": self.readout.kernel, "dense/bias": self.readout.bias}
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(), "n_objs": self.n_objs, "recurrent_units": self.recurrent_units,
+            "lstm_layers": self.lstm_layers,
+        }  # fmt: skip
 
 
 CELLS = {

@@ -1,7 +1,7 @@
-"""The initial state that best explains the input positions under the physics: opt-in, in place of the velocity net.
+"""The initial state that best fits the input positions under the physics: opt-in, in place of the velocity net.
 
 The paper's velocity net has to learn what a velocity is. Here the state is fitted: the trajectory of the cell that
-comes closest to all L encoded positions, in least squares, by a few steps of Gauss and Newton.
+comes closest to all L encoded positions, in least squares, by a few Gauss–Newton steps.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from nn.cells import ODECell
 
-DAMPING = 1e-3  # added to the normal equations' diagonal, in pixels² per unit of the state
-NUDGE = 1e-2  # pixels, or pixels per unit time: the step of the numerical derivative
+DAMPING = 1e-3  # added to the normal equations' diagonal, in pixels² per squared unit of the state
+EPSILON = 1e-2  # pixels, or pixels per unit of time: the step of the numerical derivative
 
 
 def trajectory(cell: ODECell, state: tf.Tensor, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,21 +38,20 @@ def fitted_state(cell: ODECell, positions: tf.Tensor, iterations: int = 3) -> tu
     state = tf.stop_gradient(state)
     for _ in range(iterations):
         state = tf.stop_gradient(state)
-        explained, _ = trajectory(cell, state, frames)
-        state -= _newton_step(cell, state, explained - measured, frames)
+        predicted, _ = trajectory(cell, state, frames)
+        state -= _newton_step(cell, state, predicted - measured, frames)
     return tuple(tf.split(trajectory(cell, state, frames)[1], 2, axis=-1))
 
 
 def _newton_step(cell: ODECell, state: tf.Tensor, residual: tf.Tensor, frames: int) -> tf.Tensor:
     """(JᵀJ + damping)⁻¹ Jᵀ residual [B, 4N], for `state` [B, 4N] and `residual` [B, L · 2N]."""
     size = state.shape[-1]
-    nudges = NUDGE * tf.eye(size)[:, None]
-    moved = tf.reshape(state + nudges, [-1, size])
-    back = tf.reshape(state - nudges, [-1, size])
-    ahead, behind = (
-        tf.reshape(trajectory(cell, x, frames)[0], [size, -1, residual.shape[-1]]) for x in (moved, back)
+    steps = EPSILON * tf.eye(size)[:, None]
+    forward, backward = (
+        tf.reshape(trajectory(cell, tf.reshape(x, [-1, size]), frames)[0], [size, -1, residual.shape[-1]])
+        for x in (state + steps, state - steps)
     )
-    jacobian = tf.stop_gradient(tf.transpose((ahead - behind) / (2 * NUDGE), [1, 2, 0]))  # [B, L · 2N, 4N]
+    jacobian = tf.stop_gradient(tf.transpose((forward - backward) / (2 * EPSILON), [1, 2, 0]))  # [B, L · 2N, 4N]
     normal = tf.matmul(jacobian, jacobian, transpose_a=True) + DAMPING * tf.eye(size)
     gradient = tf.matmul(jacobian, residual[..., None], transpose_a=True)
     return tf.squeeze(tf.linalg.cholesky_solve(tf.linalg.cholesky(normal), gradient), axis=-1)

@@ -1,6 +1,7 @@
 """TF1's update rules (`OPTIMIZERS` in `nn/network/base.py` of the original), number for number, by its kernels.
 
-Keras's rules differ: its RMSProp starts its accumulator at zero, and its Adam's epsilon acts elsewhere.
+Keras's rules have other defaults: its RMSprop starts its accumulator at zero, with epsilon 1e-7 in place of 1e-10, and
+its Adam's epsilon is 1e-7 in place of 1e-8.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 
 class Optimizer(tf.Module):
-    """An update rule over fixed variables, given by name; `rate` is a variable: annealing needs no new graph."""
+    """An update rule over fixed variables, given by name; `rate` is a variable: `rate.assign` needs no new graph."""
 
     slot_names: tuple[str, ...] = ()  # the suffixes of a variable's slots in a TF1 checkpoint
     slot_starts: tuple[float, ...] = ()
@@ -20,12 +21,17 @@ class Optimizer(tf.Module):
     def __init__(self, variables: Mapping[str, tf.Variable], rate: float):
         super().__init__()
         self.targets = dict(variables)
-        self.rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
+        self._rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
         self.slots = {
             f"{name}/{slot}": tf.Variable(tf.fill(variable.shape, start), trainable=False)
             for name, variable in variables.items()
             for slot, start in zip(self.slot_names, self.slot_starts)
         }
+
+    @property
+    def rate(self) -> tf.Variable:
+        """The learning rate; it has no setter, since a traced step would not see another object."""
+        return self._rate
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Rate and slots by their names in a TF1 checkpoint: `base_lr`, `net/…/kernel/RMSProp`, …."""

@@ -6,6 +6,7 @@ zero, with a hard edge, wherever floor(x) lies outside 0 … w − 2.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -35,6 +36,7 @@ def resampler_tf(images: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     return (1 - down) * above + down * below
 
 
+@functools.cache
 def resampler_tfa() -> Resampler | None:
     """`tfa.image.resampler`, which replaced TF1's `tf.contrib.resampler`; None where it is not installed."""
     try:
@@ -51,25 +53,43 @@ def default_resampler() -> Resampler:
     return resampler_tfa() or resampler_tf
 
 
-def sample_points(theta: tf.Tensor, in_size: tuple[int, int], out_size: tuple[int, int]) -> tf.Tensor:
+def grid_points(side: int, calibrated: bool = False) -> tf.Tensor:
+    """The output pixels of one axis [side], in the coordinates −1 … 1 of the affine map.
+
+    The original puts pixel i at linspace(−1, 1)[i]: i pixels are drawn i·side/(side − 1) pixels apart, and all
+    learned lengths come out too large by that factor. `calibrated` takes the pixels' middles, (2i + 1)/side − 1.
+    """
+    if calibrated:
+        return (2.0 * tf.range(side, dtype=tf.float32) + 1.0) / side - 1.0
+    return tf.linspace(-1.0, 1.0, side)
+
+
+def sample_points(
+    theta: tf.Tensor, in_size: tuple[int, int], out_size: tuple[int, int], calibrated: bool = False
+) -> tf.Tensor:
     """Source pixels [b, ho, wo, 2] (x, y) for the affine maps `theta` [b, 6] (row-major 2×3)."""
     height, width = in_size
-    x, y = tf.meshgrid(tf.linspace(-1.0, 1.0, out_size[1]), tf.linspace(-1.0, 1.0, out_size[0]))
+    x, y = tf.meshgrid(grid_points(out_size[1], calibrated), grid_points(out_size[0], calibrated))
     target = tf.stack([x, y, tf.ones_like(x)], axis=-1)
     source = tf.einsum("hwj,bij->bhwi", target, tf.reshape(theta, [-1, 2, 3]))
     return (source + 1.0) * tf.constant([(width - 1.01) / 2, (height - 1.01) / 2])
 
 
 def spatial_transformer(
-    images: tf.Tensor, theta: tf.Tensor, out_size: tuple[int, int], resampler: Resampler | None = None
+    images: tf.Tensor,
+    theta: tf.Tensor,
+    out_size: tuple[int, int],
+    calibrated: bool = False,
+    resampler: Resampler | None = None,
 ) -> tf.Tensor:
     """Sample `images` [b, h, w, K] on the affine grid `theta` [b, 6] → [b, *out_size, K].
 
-    Zero outside the image, with the original's hard edge. Gradients flow to both arguments. `resampler`:
-    `resampler_tf` or TensorFlow Addons' (the default where installed). Ports `stn` of `nn/network/stn.py`.
+    Zero outside the image, with the original's hard edge. Gradients flow to both arguments. `calibrated`: see
+    `grid_points`. `resampler`: `resampler_tf` or TensorFlow Addons' (the default where installed). Ports `stn` of
+    `nn/network/stn.py`.
     """
     height, width = images.shape[1:3]
-    points = sample_points(theta, (height, width), out_size)
+    points = sample_points(theta, (height, width), out_size, calibrated)
     corner = tf.floor(points)
     inside = tf.reduce_all((corner >= 0.0) & (corner <= [width - 2.0, height - 2.0]), axis=-1, keepdims=True)
     samples = (resampler or default_resampler())(images, points)
@@ -82,43 +102,14 @@ def axis_weights(
     """Bilinear weights [..., out_size, in_size] of one axis of the decoder's affine map.
 
     `centre` [...]: where the template's middle goes, in pixels. Output pixel i samples the template at
-    u = (σ·(t_i + (out_size/2 − centre)/in_size) + 1)·(in_size − 1.01)/2, t = linspace(−1, 1): weight 1 − frac(u) on
+    u = (σ·(t_i + (out_size/2 − centre)/in_size) + 1)·(in_size − 1.01)/2, t = `grid_points`: weight 1 − frac(u) on
     floor(u), frac(u) on floor(u) + 1, and none where floor(u) lies outside 0 … in_size − 2.
-
-    This grid puts pixel i at i·out_size/(out_size − 1): it stretches all lengths. `calibrated` takes the pixels'
-    middles, t_i = (2i + 1)/out_size − 1, instead: pixel i lies at i + 0.5.
     """
-    if calibrated:
-        target = (2.0 * tf.range(out_size, dtype=tf.float32) + 1.0) / out_size - 1.0
-    else:
-        target = tf.linspace(-1.0, 1.0, out_size)
     shift = (out_size / 2 - centre[..., None]) / in_size
-    u = (sigma * target + shift * sigma + 1.0) * (in_size - 1.01) / 2
+    u = (sigma * grid_points(out_size, calibrated) + shift * sigma + 1.0) * (in_size - 1.01) / 2
     corner = tf.floor(u)
     # An index of −1 gives a row of zeros in tf.one_hot.
     index = tf.where((corner >= 0.0) & (corner <= in_size - 2.0), tf.cast(corner, tf.int32), -1)
     low = tf.one_hot(index, in_size)
     high = tf.one_hot(tf.where(index < 0, -1, index + 1), in_size)
     return low + (u - corner)[..., None] * (high - low)
-
-
-def axis_aligned_paste(
-    templates: tf.Tensor, positions: tf.Tensor, sigma: tf.Tensor, out_size: int, calibrated: bool = False
-) -> tf.Tensor:
-    """Paste `templates` [N, S, S, K] at `positions` [b, 2N] (pixels) into zeros: [N, b, out_size, K, out_size].
-
-    Equal to `spatial_transformer` with theta = [σ, 0, (H/2 − x)/S·σ; 0, σ, (H/2 − y)/S·σ], H = `out_size`, but
-    as two matrix products, out = W_y · template · W_xᵀ, since the map only scales and shifts. The channel
-    stands before the columns: so both products are plain matmuls without a transpose between them.
-    `calibrated`: on the unstretched grid of `axis_weights`.
-    """
-    n_objs, size, _, channels = templates.shape
-    batch = tf.shape(positions)[0]
-    xy = tf.transpose(tf.reshape(positions, [-1, n_objs, 2]), [2, 1, 0])
-    weights = axis_weights(xy, sigma, size, out_size, calibrated)  # [2 (x, y), N, b, H, S]
-    w_x, w_y = tf.unstack(weights)
-    rows_first = tf.reshape(tf.transpose(templates, [0, 1, 3, 2]), [n_objs, size, channels * size])
-    rows = tf.matmul(tf.reshape(w_y, [n_objs, batch * out_size, size]), rows_first)
-    rows = tf.reshape(rows, [n_objs, batch, out_size * channels, size])
-    pasted = tf.matmul(rows, w_x, transpose_b=True)
-    return tf.reshape(pasted, [n_objs, batch, out_size, channels, out_size])

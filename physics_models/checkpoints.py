@@ -12,19 +12,23 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from physics_models.bundle import DamagedError, read_index
 from physics_models.errors import ExperimentError
-from physics_models.experiment import synchronise_logs
-from physics_models.save_dir import SCRATCH, synchronise, write_atomically
-
-if TYPE_CHECKING:
-    from physics_models.base import BaseNet
+from physics_models.experiment import (
+    MARKER,
+    SCRATCH,
+    Marker,
+    check_settings,
+    read_marker,
+    synchronize,
+    write_atomically,
+)
 
 CHECKPOINT_NAME = "model.ckpt"
 STATE = "checkpoint"  # the file that names the checkpoints, as TensorFlow writes it
@@ -34,46 +38,51 @@ PLAIN_NAME = re.compile(r"[^\0-\x1f/\\]{1,60}")
 OUR_NAME = re.compile(r"model\.ckpt-\d+(-\d+)?")
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every .index
 
 logger = logging.getLogger("tf")
 
 
-class Stored(NamedTuple):
+class Checkpoint(NamedTuple):
     """A checkpoint's arrays by the original's variable names."""
 
     path: str
     tf1: bool  # written by the original, or in its format
     arrays: dict[str, np.ndarray]  # weights, optimizer slots, base_lr
-    progress: dict[str, int]  # where the network stood; empty for TF1
+    progress: dict[str, int]  # counters of the training; empty for TF1
 
 
-def save(net: BaseNet, save_dir: str | Path, keep: int = 1, more_progress: dict[str, int] | None = None) -> str:
-    """Write weights, optimizer slots, learning rate and where `net` stands; returns the path without its endings.
+class InterruptedRun(NamedTuple):
+    """A run that did not come to its end: its marker, and its latest checkpoint, None before the first."""
 
-    `more_progress`: counters besides those of `net.position`. The newest `keep` checkpoints stay.
+    marker: Marker
+    checkpoint: Checkpoint | None
 
-    The files are written beside the folder's, synchronised to the disk and then renamed; only then does the
+
+def save(
+    folder: str | Path, variables: Mapping[str, tf.Variable], progress: Mapping[str, int], keep: int = 1
+) -> str:
+    """Write `variables` and the counters `progress`; returns the path without its endings. The newest `keep` stay.
+
+    The files are written beside the folder's, synchronized to the disk and then renamed; only then does the
     file `checkpoint` name them, and only then do older ones go. Whatever moment the machine dies at, the file
     names a checkpoint that is whole. Raises `ExperimentError` if it cannot be written; those before it stay.
     """
-    counters = {**net.position(save_dir), **(more_progress or {})}
-    progress = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in counters.items()}
-    variables = {**net.variables_by_name(), **net.optimizer.named_variables()}
-    checkpoint = tf.train.Checkpoint(variables=variables, progress=progress)
-    folder = Path(save_dir)
+    counters = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in progress.items()}
+    checkpoint = tf.train.Checkpoint(variables=dict(variables), progress=counters)
+    folder = Path(folder)
     scratch = folder / SCRATCH
     try:
-        synchronise_logs(folder)
         shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed while it saved leaves this
         scratch.mkdir(parents=True)
-        name = free_name(folder, f"{CHECKPOINT_NAME}-{counters['iteration']}")
+        name = free_name(folder, f"{CHECKPOINT_NAME}-{progress['iteration']}")
         checkpoint.write(str(scratch / name))
         for file in sorted(scratch.iterdir()):  # the data before the index, which makes it a checkpoint
-            synchronise(file)
+            synchronize(file)
             os.replace(file, folder / file.name)
-        synchronise(folder)
+        synchronize(folder)
         scratch.rmdir()
-        put_in_force(folder, name, keep)
+        update_checkpoint_state(folder, name, keep)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise ExperimentError(f"{folder}: the checkpoint cannot be written ({reason(error)})") from error
@@ -81,32 +90,31 @@ def save(net: BaseNet, save_dir: str | Path, keep: int = 1, more_progress: dict[
 
 
 def free_name(folder: Path, name: str) -> str:
-    """`name`, or name-2, name-3, … if checkpoints of that name lie in `folder` already."""
+    """`name`, or name-2, name-3, … if a checkpoint of that name lies in `folder` already."""
     candidate, count = name, 1
-    while any(folder.glob(f"{candidate}.*")):
+    while (folder / f"{candidate}.index").exists():
         count += 1
         candidate = f"{name}-{count}"
     return candidate
 
 
-def put_in_force(folder: Path, name: str, keep: int) -> None:
-    """Make `name` the newest checkpoint of `folder`, and delete all of ours but the newest `keep`.
+def update_checkpoint_state(folder: Path, name: str, keep: int) -> None:
+    """Make `name` the latest checkpoint of `folder`, and delete all of ours but the newest `keep`.
 
     Those to be deleted stay listed until they are gone, so that none is forgotten if that is interrupted.
     """
     try:
-        earlier = list(reversed(listed(folder)))
+        earlier = list(reversed(list_checkpoints(folder)))
     except ExperimentError:
         earlier = []
     names = [other for other in earlier if other != name] + [name]
     write_state(folder, names)
     gone = names[: -max(keep, 1)]
-    for other in gone:
-        if not is_ours(folder / f"{other}.index"):
-            continue
-        for file in [folder / f"{other}.index", *folder.glob(f"{other}.data-*")]:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(file)
+    for other in filter(lambda other: is_ours(folder / f"{other}.index"), gone):
+        for file in [folder / f"{other}.index", *folder.iterdir()]:
+            if file.name == f"{other}.index" or file.name.startswith(f"{other}.data-"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file)
     if gone:
         write_state(folder, names[len(gone) :])
 
@@ -117,16 +125,16 @@ def is_ours(index: Path) -> bool:
 
 
 def write_state(folder: Path, names: list[str]) -> None:
-    """Write the file `checkpoint`, TensorFlow's list of checkpoints; the last of `names` is in force."""
+    """Write the file `checkpoint`, TensorFlow's list of checkpoints; the last of `names` is the latest."""
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
     text = "".join(f"{line}\n" for line in lines)
     write_atomically(folder / STATE, lambda file: file.write(text.encode()))
-    synchronise(folder)
+    synchronize(folder)
 
 
-def listed(folder: str | Path) -> list[str]:
-    """The names of the checkpoints of `folder`, the one in force first; an `ExperimentError` if none.
+def list_checkpoints(folder: str | Path) -> list[str]:
+    """The names of the checkpoints of `folder`, the latest first; an `ExperimentError` if there are none.
 
     Only the last parts of the paths in the file count: the folder may have been moved or copied since.
     """
@@ -150,46 +158,46 @@ def listed(folder: str | Path) -> list[str]:
     return [newest] + [name for name in reversed(names["all_model_checkpoint_paths"]) if name != newest]
 
 
-def find(folder: str | Path) -> str:
-    """The path (without its endings) of the checkpoint in force in `folder`; an `ExperimentError` if none."""
-    path = Path(folder) / listed(folder)[0]
+def latest_checkpoint(folder: str | Path) -> str:
+    """The path (without its endings) of the latest checkpoint in `folder`; an `ExperimentError` if none."""
+    path = Path(folder) / list_checkpoints(folder)[0]
     if not path.with_name(f"{path.name}.index").is_file():
         raise ExperimentError(f"{path}.index: missing, though {path.parent / STATE} names it")
     return str(path)
 
 
-def read(folder: str | Path) -> Stored:
-    """Everything in the checkpoint in force in `folder`, ours or the original's.
+def load(folder: str | Path) -> Checkpoint:
+    """Everything in the latest checkpoint of `folder`, ours or the original's.
 
     Raises `ExperimentError` for a folder without one, and for a damaged one.
     """
-    return read_path(find(folder))
+    return load_path(latest_checkpoint(folder))
 
 
-def read_newest_whole(folder: str | Path) -> Stored:
-    """As `read`; where the newest checkpoint is damaged, the newest one that is not, with a word about it."""
-    first_error: ExperimentError | None = None
-    for name in listed(folder):
+def load_latest_valid(folder: str | Path) -> Checkpoint:
+    """As `load`; where the latest checkpoint is damaged, the newest one that is not, with a warning."""
+    errors = []
+    for name in list_checkpoints(folder):
         try:
-            return read_path(str(Path(folder) / name))
+            return load_path(str(Path(folder) / name))
         except ExperimentError as error:
             logger.warning("%s; trying the one before it", error)
-            first_error = first_error or error
-    assert first_error is not None  # at least one is listed
-    raise first_error
+            errors.append(error)
+    raise errors[0]
 
 
-def read_path(path: str) -> Stored:
+def load_path(path: str) -> Checkpoint:
     """Everything in the checkpoint `path` (without its endings); an `ExperimentError` for a damaged one."""
     try:
-        entries = read_index(path)
+        check_index(Path(f"{path}.index"))
         reader = tf.train.load_checkpoint(path)
+        types = reader.get_variable_to_dtype_map()
         # Each array's checksum is compared as it is read.
-        tensors = {name: reader.get_tensor(name) for name, entry in entries.items() if entry.dtype is not None}
-    except (DamagedError, tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        tensors = {name: reader.get_tensor(name) for name, dtype in types.items() if dtype != tf.string}
+    except (OSError, tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         raise ExperimentError(f"{path}: damaged or incomplete checkpoint ({reason(error)})") from error
-    if OBJECT_GRAPH not in entries:
-        return Stored(path, True, tensors, {})
+    if OBJECT_GRAPH not in types:
+        return Checkpoint(path, True, tensors, {})
     arrays, progress = {}, {}
     for key, value in tensors.items():
         kind, _, name = key.removesuffix(VALUE_SUFFIX).partition("/")
@@ -198,7 +206,57 @@ def read_path(path: str) -> Stored:
             arrays[name] = value
         elif kind == "progress" and value.dtype.kind == "i" and not value.shape:
             progress[name] = int(value)
-    return Stored(path, False, arrays, progress)
+    return Checkpoint(path, False, arrays, progress)
+
+
+def check_index(index: Path) -> None:
+    """Raise `ValueError` unless `index` ends as an index does, with its data beside it.
+
+    TensorFlow's reader is C++ and may end the whole process on a file that is cut off.
+    """
+    if index.read_bytes()[-8:] != INDEX_MAGIC:
+        raise ValueError(f"{index.name} is cut off, or no index")
+    if not any(file.name.startswith(f"{index.stem}.data-") for file in index.parent.iterdir()):
+        raise ValueError(f"{index.stem}.data-… is missing")
+
+
+def find_interrupted_run(
+    save_dir: str | Path, settings: Mapping[str, Any], mutable: Collection[str]
+) -> InterruptedRun | None:
+    """The run in `save_dir` to go on with; None if nothing was begun there.
+
+    Raises `ExperimentError` if what lies there is no run of ours, is damaged, or was begun with other `settings`
+    (flags by name) than these, except for the `mutable` ones.
+    """
+    folder = Path(save_dir)
+    marker = read_marker(folder)
+    begun = (folder / STATE).is_file()
+    if marker is None:
+        if begun:
+            raise ExperimentError(
+                f"--resume: {folder} has no {MARKER}: it is the original's, or not whole; start from its weights "
+                "with --use_ckpt=true and another --save_dir"
+            )
+        return None
+    check_settings(folder, marker, settings, mutable)
+    checkpoint = load_latest_valid(folder) if begun else None
+    if checkpoint is not None and checkpoint.progress.get("run") != marker.run:
+        checkpoint = None  # of an earlier run in this folder, from whose weights this one started
+    return InterruptedRun(marker, checkpoint)
+
+
+def check_variable(name: str, variable: tf.Variable, checkpoint: Checkpoint) -> None:
+    """Raise `ExperimentError` unless `checkpoint` has `name` with the shape of `variable`."""
+    if name not in checkpoint.arrays:
+        raise ExperimentError(
+            f"{checkpoint.path}: has no variable {name}; it is a checkpoint of another task, model or cell"
+        )
+    array, wanted = checkpoint.arrays[name], tuple(variable.shape)
+    if array.dtype.kind != "f" or array.shape != wanted:
+        raise ExperimentError(
+            f"{checkpoint.path}: {name} is {array.dtype} {list(array.shape)}, this network needs floating-point "
+            f"{list(wanted)}; it is a checkpoint of another task or other settings"
+        )
 
 
 def reason(error: Exception) -> str:
@@ -206,51 +264,3 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (getattr(error, "message", None) or str(error)).split("\n")[0].split(" [Op:")[0]
-
-
-def restore(net: BaseNet, stored: Stored, with_rate: bool = False) -> None:
-    """Set the weights of `net`, and its optimizer's slots where the checkpoint has them.
-
-    The learning rate stays as it is, unless `with_rate`: the original, too, starts again from `base_lr`. Raises
-    `ExperimentError` for the first variable that is missing or has another shape; nothing is changed then.
-    """
-    weights = net.variables_by_name()
-    for name, variable in weights.items():
-        check(name, variable, stored)
-    slots = slots_to_restore(net, stored, with_rate)
-    for name, variable in slots.items():
-        check(name, variable, stored)
-    assign({**weights, **slots}, stored)
-
-
-def slots_to_restore(net: BaseNet, stored: Stored, with_rate: bool) -> dict[str, tf.Variable]:
-    """The optimizer's variables that `restore` sets, by name: all or, with a word about it, none."""
-    if net.optimizer is None:
-        return {}
-    slots = {name: v for name, v in net.optimizer.named_variables().items() if with_rate or name != "base_lr"}
-    if any(name not in stored.arrays for name in slots):
-        logger.info("%s: has no complete optimizer slots; they start afresh", stored.path)
-        return {}
-    return slots
-
-
-def check(name: str, variable: tf.Variable, stored: Stored) -> None:
-    """Raise `ExperimentError` unless `stored` has `name` with the shape of `variable`."""
-    if name not in stored.arrays:
-        raise ExperimentError(
-            f"{stored.path}: has no variable {name}; it is a checkpoint of another task, model or cell"
-        )
-    if stored.arrays[name].dtype.kind != "f":
-        raise ExperimentError(f"{stored.path}: {name} is {stored.arrays[name].dtype}, not floating-point numbers")
-    found, wanted = stored.arrays[name].shape, tuple(variable.shape)
-    if found != wanted:
-        raise ExperimentError(
-            f"{stored.path}: {name} has shape {list(found)}, this network needs {list(wanted)}; "
-            "it is a checkpoint of another task or other settings"
-        )
-
-
-def assign(variables: dict[str, tf.Variable], stored: Stored) -> None:
-    """Copy the stored arrays into `variables`."""
-    for name, variable in variables.items():
-        variable.assign(stored.arrays[name])

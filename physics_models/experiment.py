@@ -1,73 +1,110 @@
-"""What a run of ours is: the marker in its folder, and how an interrupted one is found and gone on with."""
+"""The experiment folder: its marker, its lock and log file, files written whole or not at all, and signals."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
-from collections.abc import Iterable
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
+
+import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from physics_models.errors import ExperimentError
-from physics_models.run_flags import TRUE_WORDS, read_flags
-from physics_models.save_dir import MARKER, delete_leftovers, synchronise, write_atomically
 
-if TYPE_CHECKING:
-    from physics_models.checkpoints import Stored
-    from physics_models.tasks import Task
-
-VERSION = 1
-LOG, METRICS = "log.txt", "metrics.csv"
+PACKAGES = ("nn", "physics_models", "data_gen", "runners")
+LOG = "log.txt"
+LOG_FORMAT = "%(asctime)s - %(name)s - %(message)s"
+LOG_START = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - ")
+MARKER = "experiment.json"
+VERSION = 2
 MAX_MARKER_BYTES = 2**20
-# Where a message begins that is none of the loop's: a command line.
-COMMAND = re.compile(rb"(?m)^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - (?!train - |valid - |test - |\[))")
+SUMMARIES = "tb"  # the folder for TensorBoard
+SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is moved to its place
+OWN_FILES = re.compile(
+    r"log\.txt|metrics\.csv|experiment\.json|code\.zip|checkpoint|model\.ckpt[-.\w]*|(extra_)?outputs\.npz|"
+    r"example\d+\.jpg|templates\.jpg|animation\d*\.gif|objects\.png"
+)
+LEFTOVER = re.compile(rf"\.({OWN_FILES.pattern})\.\w{{8}}")  # of a write that was killed
+
+
+# Files
+
+
+def synchronize(path: str | Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder, before anything else happens."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Fill a temporary file beside `path` through `write(file)`, then put it in the place of `path`."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` to a compressed .npz, atomically."""
+
+    def write(file: BinaryIO) -> None:
+        # As np.savez_compressed, at the compression level that is eight times faster.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write_atomically(path, write)
+
+
+# The marker
 
 
 @dataclass(frozen=True)
 class Marker:
     """The file `experiment.json`.
 
-    `run` is a random number that the run's checkpoints carry; `log_length` and `metrics_length` say how long
-    log.txt and metrics.csv were when the run began, in bytes; `settings` are its flags by name, and `task` the
-    fields of its `Task`.
+    `run` is a random number that the run's checkpoints carry; `settings` are its flags by name; `config` is the
+    network's `get_config()`.
     """
 
     run: int
-    log_length: int
-    metrics_length: int
     settings: dict[str, Any]
-    task: dict[str, Any]
+    config: dict[str, Any]
     version: int = VERSION
 
 
-@dataclass(frozen=True)
-class CutOff:
-    """A run that was cut off: its marker, and its newest checkpoint, if it came to write one."""
-
-    marker: Marker
-    stored: Stored | None
-
-
-def file_lengths(save_dir: str | Path) -> dict[str, int]:
-    """How long log.txt and metrics.csv are, bytes; zero for one that is missing."""
-    paths = {"log_length": Path(save_dir) / LOG, "metrics_length": Path(save_dir) / METRICS}
-    return {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
-
-
-def synchronise_logs(save_dir: str | Path) -> None:
-    """Have the disk hold log.txt and metrics.csv before a checkpoint says how long they are."""
-    for name in (LOG, METRICS):
-        path = Path(save_dir) / name
-        if path.is_file():
-            synchronise(path)
-
-
-def write_marker(save_dir: str | Path, settings: dict[str, Any], task: Task) -> Marker:
-    """Mark `save_dir` as an experiment's folder, and a new run as beginning now."""
-    marker = Marker(secrets.randbits(62), settings=settings, task=asdict(task), **file_lengths(save_dir))
+def write_marker(save_dir: str | Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Marker:
+    """Mark `save_dir` as the folder of an experiment, in which a new run begins."""
+    marker = Marker(secrets.randbits(62), dict(settings), dict(config))
     text = json.dumps(asdict(marker), indent=1, sort_keys=True)
     write_atomically(Path(save_dir) / MARKER, lambda file: file.write(text.encode()))
     return marker
@@ -81,12 +118,12 @@ def read_marker(save_dir: str | Path) -> Marker | None:
     try:
         with open(path, "rb") as file:
             content = json.loads(file.read(MAX_MARKER_BYTES))
+        if content["version"] == 1:  # had the network's settings among the flags
+            content["config"] = {**content["settings"], "task": content["task"]}
         marker = Marker(**{field.name: content[field.name] for field in fields(Marker)})
-        numbers = (marker.run, marker.log_length, marker.metrics_length, marker.version)
-        if not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError(f"numbers {numbers}")
-        if not (isinstance(marker.settings, dict) and isinstance(marker.task, dict)):
-            raise ValueError("settings and task must be objects")
+        wanted = {"run": int, "settings": dict, "config": dict, "version": int}
+        if any(type(getattr(marker, name)) is not kind for name, kind in wanted.items()):
+            raise ValueError(f"its entries must be {wanted}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExperimentError(f"{path}: damaged ({type(error).__name__}: {error})") from error
     if marker.version > VERSION:
@@ -94,34 +131,9 @@ def read_marker(save_dir: str | Path) -> Marker | None:
     return marker
 
 
-def find_cut_off(save_dir: str | Path, settings: dict[str, Any], may_differ: Iterable[str]) -> CutOff | None:
-    """The run in `save_dir` to go on with; None if nothing was begun there.
-
-    Raises `ExperimentError` if what lies there is no run of ours, is damaged, or was begun with other `settings`
-    (flags by name) than these, leaving aside those that `may_differ`.
-    """
-    from physics_models import checkpoints
-
-    folder = Path(save_dir)
-    marker = read_marker(folder)
-    begun = (folder / checkpoints.STATE).is_file()
-    if marker is None:
-        if begun:
-            raise ExperimentError(
-                f"--resume: {folder} has no {MARKER}: it is the original's, or not whole; start from its weights "
-                "with --use_ckpt=true and another --save_dir"
-            )
-        return None
-    check_settings(folder, marker, settings, may_differ)
-    stored = checkpoints.read_newest_whole(folder) if begun else None
-    if stored is not None and stored.progress.get("run") != marker.run:
-        stored = None  # of an earlier run in this folder, from whose weights this one started
-    return CutOff(marker, stored)
-
-
-def check_settings(folder: Path, marker: Marker, settings: dict[str, Any], may_differ: Iterable[str]) -> None:
-    """Raise `ExperimentError` for the first of `settings` that is not as it was."""
-    for name in sorted(set(settings) - set(may_differ)):
+def check_settings(folder: Path, marker: Marker, settings: Mapping[str, Any], mutable: Collection[str]) -> None:
+    """Raise `ExperimentError` for the first of `settings`, but for the `mutable`, that is not as it was."""
+    for name in sorted(set(settings) - set(mutable)):
         if name in marker.settings and marker.settings[name] != settings[name]:
             raise ExperimentError(
                 f"--resume: the run in {folder} was begun with --{name}={marker.settings[name]}, not "
@@ -129,28 +141,212 @@ def check_settings(folder: Path, marker: Marker, settings: dict[str, Any], may_d
             )
 
 
-def prepare(save_dir: str | Path, cut_off: CutOff) -> None:
-    """Take back what the run in `save_dir` wrote after its checkpoint: it is going to write that again.
+# The log and the lock
 
-    Another file may be log.txt afterwards: who has it open is to open it again.
+
+class LogFile(logging.FileHandler):
+    """Appends the messages of the logger `tf` to log.txt in `save_dir`; those of `tf.note` are for the console alone.
+
+    Holds the folder's lock while it is open. Raises `ExperimentError` if another process holds it, or if the file
+    cannot be written, at any message.
     """
+
+    def __init__(self, save_dir: str | Path):
+        self.lock_file = lock_folder(save_dir)
+        try:
+            super().__init__(Path(save_dir) / LOG, encoding="utf-8")
+        except OSError as error:
+            raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
+        self.setFormatter(logging.Formatter(LOG_FORMAT))
+
+    def __enter__(self) -> LogFile:
+        """Begin to log."""
+        logging.getLogger("tf").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file and give the lock back."""
+        logging.getLogger("tf").removeHandler(self)
+        self.close()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` belongs into the file."""
+        return record.name == "tf" and bool(super().filter(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the base class's name
+        """Raise what went wrong, where the base class would print a traceback and go on."""
+        error = sys.exc_info()[1]
+        why = getattr(error, "strerror", None) or error
+        raise ExperimentError(f"{self.baseFilename}: cannot be written ({why})") from error
+
+    def close(self) -> None:
+        """Close the file; what a full disk has kept in the buffer is lost, as `handleError` has said."""
+        try:
+            super().close()
+        except OSError:
+            pass
+        if self.lock_file is not None:
+            os.close(self.lock_file)
+            self.lock_file = None
+
+
+def lock_folder(folder: str | Path) -> int | None:
+    """Lock `folder` until the returned handle is closed; None where there are no locks.
+
+    Raises `ExperimentError` if another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ExperimentError(
+            f"--save_dir={folder}: another process is at work there; wait for it, or give another folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return handle
+
+
+# The folder
+
+
+def is_regular_file(path: Path) -> bool:
+    """Whether `path` is a file, and no link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether `folder` holds an experiment, by our marker or by the original's log and checkpoint."""
+    return is_regular_file(folder / MARKER) or all(is_regular_file(folder / name) for name in (LOG, "checkpoint"))
+
+
+def is_leftover(folder: Path) -> bool:
+    """Whether `folder` holds nothing but what a run left that was killed before it wrote its marker."""
+    return all(LEFTOVER.fullmatch(entry.name) and is_regular_file(entry) for entry in folder.iterdir())
+
+
+def begins_like_a_log(path: Path) -> bool:
+    """Whether `path` is a file that begins with a line of a log.txt."""
+    return is_regular_file(path) and bool(LOG_START.match(path.open("rb").read(100)))
+
+
+def check_usable(save_dir: str | Path) -> None:
+    """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
-    delete_leftovers(folder)
-    progress = cut_off.stored.progress if cut_off.stored else asdict(cut_off.marker)
-    cut_log(folder / LOG, progress["log_length"])
-    if (folder / METRICS).is_file() and (folder / METRICS).stat().st_size > progress["metrics_length"]:
-        os.truncate(folder / METRICS, progress["metrics_length"])
+    if not folder.is_dir() or is_experiment(folder) or is_regular_file(folder / "checkpoint"):
+        return
+    own = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name))
+    if own and not begins_like_a_log(folder / LOG):  # a log alone: the original's, before its first checkpoint
+        raise ExperimentError(
+            f"--save_dir={folder}: holds {own[0]}, but no experiment; it is not replaced, choose another folder"
+        )
 
 
-def cut_log(path: Path, length: int) -> None:
-    """Cut log.txt back to `length` bytes, but keep what commands with --test_mode have written since."""
-    data = path.read_bytes() if path.is_file() else b""
-    kept = b"".join(part for part in COMMAND.split(data[length:])[1:] if is_test(part))
-    if len(data) > length:
-        write_atomically(path, lambda file: file.write(data[:length] + kept))
+def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
+    """Make `save_dir` an empty folder. An experiment that lies there is moved aside to `<save_dir>.bak-<time>`.
+
+    The original deletes whatever lies there. With `overwrite` the old experiment's own files are deleted. Anything
+    but an experiment raises `ExperimentError`. Returns where the old one was moved to.
+    """
+    folder, moved = Path(save_dir), None
+    instead = "choose another folder"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ExperimentError(f"--save_dir={folder}: a file or a symbolic link is in its place; {instead}")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            whole = folder.resolve()
+            if whole in (Path.cwd(), *Path.cwd().parents, Path.home()) or (whole / ".git").exists():
+                raise ExperimentError(f"--save_dir={folder}: your home, current or a repository's folder; {instead}")
+            if not is_experiment(folder) and not is_leftover(folder):
+                raise ExperimentError(f"--save_dir={folder}: holds something else than an experiment; {instead}")
+            handle = lock_folder(folder)
+            if overwrite or is_leftover(folder):
+                delete_own_files(folder)
+            else:
+                moved = free_place(folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))
+                folder.rename(moved)
+            if handle is not None:
+                os.close(handle)
+    except OSError as error:
+        raise ExperimentError(f"--save_dir={folder}: cannot be replaced ({error.strerror})") from error
+    make_folder(folder)
+    return moved
 
 
-def is_test(part: bytes) -> bool:
-    """Whether `part` of a log, which begins with a command line, is of a command with --test_mode."""
-    arguments = part.decode("utf-8", "replace").splitlines()[1:]
-    return read_flags(arguments).get("test_mode", "false").lower() in TRUE_WORDS
+def free_place(path: Path) -> Path:
+    """`path`, or path-2, path-3, … if something lies there."""
+    candidate, count = path, 1
+    while os.path.lexists(candidate):
+        count += 1
+        candidate = path.with_name(f"{path.name}-{count}")
+    return candidate
+
+
+def delete_own_files(folder: Path) -> None:
+    """Delete what an experiment writes into `folder`; nothing else, and through no link."""
+    for entry in list(folder.iterdir()):
+        if is_regular_file(entry) and (OWN_FILES.fullmatch(entry.name) or LEFTOVER.fullmatch(entry.name)):
+            entry.unlink()
+        elif entry.name in (SUMMARIES, SCRATCH) and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+
+
+def make_folder(folder: str | Path) -> None:
+    """Create `folder` if need be; an `ExperimentError` if it cannot be made or written to."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ExperimentError(f"--save_dir={folder}: cannot be written to ({error.strerror})") from error
+
+
+# Signals
+
+
+class Interrupted(Exception):  # noqa: N818, it is no error
+    """The training has stopped because signal `number` asked for it; what was to be saved is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number  # 130 for Ctrl-C, 143 for SIGTERM
+
+
+class StopOnSignal:
+    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal`; a second one acts as always.
+
+    Signals that were ignored before (SIGHUP under nohup) stay so. Outside of the main thread it notes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    def __enter__(self) -> StopOnSignal:
+        """Begin to note signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave signals to what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal = number
+        self.__exit__()
+        # Not print: the signal may have come in the middle of one.
+        text = f"\n{signal.Signals(number).name}: stopping after this step; once more stops at once\n"
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())

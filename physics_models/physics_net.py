@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from nn.cells import CELLS, LSTMCell, State
-from nn.decoders import DECODERS
+from nn.decoders import ConvSTDecoder
 from nn.encoders import ENCODERS, VelocityEncoder
 from nn.initial_state import fitted_state
+from nn.plain import ConvSTDecoderPlain
+from physics_models import viz
 from physics_models.base import BaseNet, choose
 from physics_models.errors import ExperimentError
+from physics_models.experiment import save_npz
 from physics_models.tasks import Task
 
+DECODERS = {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
 VEL_ENCODERS = ("mlp", "gauss_newton")
 
 
@@ -34,11 +40,12 @@ class PhysicsNet(BaseNet):
     """Encode positions, estimate velocities, roll the physics out, decode every position to a frame.
 
     `task` gives L, P, H, N and the cell; `color` C = 3 or 1; `autoencoder_loss` the weight α of the
-    reconstruction loss. Unknown names of parts raise `ExperimentError`.
+    reconstruction loss; the others are the flags of `runners/run_physics.py`. Unknown names of parts raise
+    `ExperimentError`.
 
     Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
-    cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that does not
-    stretch lengths; `jit` compiles by XLA; `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
+    cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that keeps
+    lengths (`nn.stn.grid_points`); `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
     float32.
     """
 
@@ -54,14 +61,23 @@ class PhysicsNet(BaseNet):
         lstm_layers: int = 1,
         vel_encoder: str = "mlp",
         calibrated_coords: bool = False,
-        jit: bool = False,
         mixed_precision: bool = False,
+        **kwargs: Any,
     ):
-        super().__init__(task, channels=3 if color else 1, jit=jit)
+        super().__init__(task, channels=3 if color else 1, **kwargs)
+        self.settings = {
+            "color": color, "alt_vel": alt_vel, "encoder_type": encoder_type, "decoder_type": decoder_type,
+            "recurrent_units": recurrent_units, "lstm_layers": lstm_layers, "vel_encoder": vel_encoder,
+            "calibrated_coords": calibrated_coords, "mixed_precision": mixed_precision,
+        }  # fmt: skip
         self.autoencoder_loss = autoencoder_loss
+        self.vel_encoder = vel_encoder
         cell_class = choose(CELLS, task.cell_type, "cell_type")
-        if task.n_objs == 1 and cell_class.min_objs > 1:
+        if task.n_objs < cell_class.min_objs:
             raise ExperimentError(f"--cell_type={task.cell_type}: needs at least {cell_class.min_objs} objects")
+        choose(dict.fromkeys(VEL_ENCODERS), vel_encoder, "vel_encoder")
+        if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
+            raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
         shape = (task.img_size, self.channels, task.n_objs)
         self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape, mixed_precision)
         self.init_vel = VelocityEncoder(task.n_objs, task.input_steps, alt_vel)
@@ -70,13 +86,17 @@ class PhysicsNet(BaseNet):
             self.cell = LSTMCell(task.n_objs, recurrent_units, lstm_layers)
         else:
             self.cell = cell_class(task.n_objs, task.img_size)
-        self.vel_encoder = vel_encoder
-        if vel_encoder not in VEL_ENCODERS:
-            raise ExperimentError(f"--vel_encoder={vel_encoder}: unknown; choose one of {', '.join(VEL_ENCODERS)}")
-        if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
-            raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
-        self._start = tf.function(self._start_state, autograph=False, reduce_retracing=True)
+        self._first_state = tf.function(self._encode_state, autograph=False, reduce_retracing=True)
         self._advance = tf.function(self._advance_and_decode, autograph=False, reduce_retracing=True)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make all variables, in the original's order, for frames [B, T, H, H, C]."""
+        coordinates = (None, 2 * self.task.n_objs)
+        self.encoder.build((None, *self.frame_shape[2:]))
+        self.decoder.build(coordinates)
+        self.init_vel.build((None, self.task.input_steps, coordinates[1]))
+        self.cell.build((coordinates, coordinates))
+        super().build(input_shape)
 
     def call(self, frames: tf.Tensor, steps: int | tf.Tensor | None = None) -> Rollout:
         """Walk `frames` [B, T, H, H, C] in [0, 1] through the network.
@@ -87,9 +107,11 @@ class PhysicsNet(BaseNet):
         if steps is None:
             steps = tf.shape(frames)[1] - self.task.input_steps
         enc_pos, enc_masks, masked_objects = self.encode(frames[:, :seen])
-        state = self.initial_state(enc_pos)
-        pos_vel_seq = self.rollout(state, steps)
-        recons_out, output = self.decode(enc_pos, self.positions(pos_vel_seq)[:, 1:])
+        pos_vel_seq = self.rollout(self.initial_state(enc_pos), steps)
+        predicted = self.positions(pos_vel_seq)[:, 1:]
+        # Encoded and predicted positions are decoded in one batch.
+        decoded = self.decode(tf.concat([enc_pos, predicted], axis=1))
+        recons_out, output = tf.split(decoded, [tf.shape(enc_pos)[1], steps], axis=1)
         return Rollout(enc_pos, enc_masks, masked_objects, pos_vel_seq, recons_out, output)
 
     def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -116,6 +138,38 @@ class PhysicsNet(BaseNet):
         """The states after each of `steps` cell calls, [steps, B, …]."""
         return tf.scan(lambda state, _: self.cell(state), tf.range(steps), initializer=state)
 
+    def positions(self, pos_vel_seq: tf.Tensor) -> tf.Tensor:
+        """The positions [B, T, 2N] in states [B, T, 4N]."""
+        return tf.split(pos_vel_seq, 2, axis=-1)[0]
+
+    def decode(self, positions: tf.Tensor) -> tf.Tensor:
+        """Frames [B, T, H, H, C] of `positions` [B, T, 2N]."""
+        frames = self.decoder(tf.reshape(positions, [-1, 2 * self.task.n_objs]))
+        return tf.reshape(frames, tf.concat([tf.shape(positions)[:2], self.frame_shape[2:]], axis=0))
+
+    def compute_losses(self, frames: tf.Tensor, rollout: Rollout) -> dict[str, tf.Tensor]:
+        """Scalars `pred_loss`, `extrap_loss`, `recons_loss` of a `rollout` over all T − L steps of `frames`.
+
+        Squared error summed over H, W, C, averaged over batch and time.
+        """
+        inputs, predicted = self.task.input_steps, self.task.pred_steps
+        seen = inputs + predicted
+        return {
+            "pred_loss": squared_error(rollout.output[:, :predicted], frames[:, inputs:seen]),
+            "extrap_loss": squared_error(rollout.output[:, predicted:], frames[:, seen:]),
+            "recons_loss": squared_error(rollout.recons_out, frames[:, :seen]),
+        }
+
+    def train_loss(self, frames: tf.Tensor) -> tf.Tensor:
+        """pred_loss + α·recons_loss of `frames` [B, T, H, H, C] in [0, 1]; no step beyond P is computed."""
+        seen = frames[:, : self.task.input_steps + self.task.pred_steps]
+        losses = self.compute_losses(seen, self(seen))
+        if self.autoencoder_loss > 0:
+            return losses["pred_loss"] + self.autoencoder_loss * losses["recons_loss"]
+        return losses["pred_loss"]
+
+    # Prediction in parts
+
     def predict_frames(self, frames: tf.Tensor, steps: int, chunk: int = 50) -> Iterator[np.ndarray]:
         """The `steps` frames that follow the first L of `frames` [B, ≥ L, H, H, C] in [0, 1], `chunk` steps at a time.
 
@@ -128,75 +182,26 @@ class PhysicsNet(BaseNet):
             raise ExperimentError(f"{frames.shape[1]} frames to predict from; task {self.task.name} needs {inputs}")
         if chunk < 1 or steps < 0:
             raise ExperimentError(f"predict_frames: steps={steps}, chunk={chunk}; give steps from 0 and chunk from 1")
-        return self._chunks(self._start(tf.convert_to_tensor(frames[:, :inputs])), steps, chunk)
+        state = self._first_state(tf.convert_to_tensor(frames[:, :inputs]))
 
-    def _chunks(self, state: State, steps: int, chunk: int) -> Iterator[np.ndarray]:
-        """The frames of `steps` steps from `state` on, `chunk` at a time."""
-        for start in range(0, steps, chunk):
-            state, predicted = self._advance(state, tf.constant(min(chunk, steps - start)))
-            yield predicted.numpy()
+        def chunks(state: State) -> Iterator[np.ndarray]:
+            for start in range(0, steps, chunk):
+                state, predicted = self._advance(state, tf.constant(min(chunk, steps - start)))
+                yield predicted.numpy()
 
-    def _start_state(self, frames: tf.Tensor) -> State:
+        return chunks(state)
+
+    def _encode_state(self, frames: tf.Tensor) -> State:
         """The state at the last of L input frames [B, L, H, H, C]."""
         return self.initial_state(self.encode(frames)[0])
 
     def _advance_and_decode(self, state: State, steps: tf.Tensor) -> tuple[State, tf.Tensor]:
         """The state `steps` cell calls after `state`, and the frames [B, steps, H, H, C] on the way."""
         states = self._states(state, steps)
-        (predicted,) = self.decode(tf.transpose(states[0], [1, 0, 2]))
+        predicted = self.decode(tf.transpose(states[0], [1, 0, 2]))
         return tf.nest.map_structure(lambda sequence: sequence[-1], states), predicted
 
-    def positions(self, pos_vel_seq: tf.Tensor) -> tf.Tensor:
-        """The positions [B, T, 2N] in states [B, T, 4N]."""
-        return tf.split(pos_vel_seq, 2, axis=-1)[0]
-
-    def decode(self, *position_sequences: tf.Tensor) -> list[tf.Tensor]:
-        """Frames [B, T_i, H, H, C] for each of several sequences of positions [B, T_i, 2N], in one batch."""
-        return [swap_channels_and_columns(rows) for rows in self.decode_rows(*position_sequences)]
-
-    def decode_rows(self, *position_sequences: tf.Tensor) -> list[tf.Tensor]:
-        """As `decode`, in the decoder's own order: [B, T_i, H, C, H], the channel before the columns."""
-        flat = [tf.reshape(positions, [-1, 2 * self.task.n_objs]) for positions in position_sequences]
-        rows = self.decoder.rows(tf.concat(flat, axis=0), self.decoder.sprites())
-        parts = tf.split(rows, [tf.shape(positions)[0] for positions in flat])
-        return [
-            tf.reshape(part, tf.concat([tf.shape(positions)[:2], rows.shape[1:]], axis=0))
-            for part, positions in zip(parts, position_sequences)
-        ]
-
-    def compute_losses(self, frames: tf.Tensor, rollout: Rollout) -> dict[str, tf.Tensor]:
-        """Scalars `pred_loss`, `extrap_loss`, `recons_loss`, `train_loss` of a `rollout` over all T − L steps.
-
-        Squared error summed over H, W, C, averaged over batch and time.
-        """
-        inputs, predicted = self.task.input_steps, self.task.pred_steps
-        seen = inputs + predicted
-        pred_loss = squared_error(rollout.output[:, :predicted], frames[:, inputs:seen])
-        recons_loss = squared_error(rollout.recons_out, frames[:, :seen])
-        return {
-            "pred_loss": pred_loss,
-            "extrap_loss": squared_error(rollout.output[:, predicted:], frames[:, seen:]),
-            "recons_loss": recons_loss,
-            "train_loss": self.combine(pred_loss, recons_loss),
-        }
-
-    def combine(self, pred_loss: tf.Tensor, recons_loss: tf.Tensor) -> tf.Tensor:
-        """The training loss, pred + α·recons."""
-        return pred_loss + self.autoencoder_loss * recons_loss if self.autoencoder_loss > 0 else pred_loss
-
-    def train_loss(self, frames: tf.Tensor) -> tf.Tensor:
-        """The training loss of `frames` [B, T, H, H, C]; no step beyond P is decoded, none enters the loss.
-
-        Compared in the decoder's order of pixels: so it is the truth that is transposed, which has no gradient.
-        """
-        inputs, predicted = self.task.input_steps, self.task.pred_steps
-        seen = inputs + predicted
-        enc_pos, _, _ = self.encode(frames[:, :seen])
-        pos_vel_seq = self.rollout(self.initial_state(enc_pos), predicted)
-        recons_out, output = self.decode_rows(enc_pos, self.positions(pos_vel_seq)[:, 1:])
-        truth = swap_channels_and_columns(frames[:, :seen])
-        pred_loss = squared_error(output, truth[:, inputs:])
-        return self.combine(pred_loss, squared_error(recons_out, truth))
+    # What is learned
 
     def parameters(self) -> dict[str, float]:
         """The learned physical parameters by name (`k`, `l`; `g`, `m`), as numbers."""
@@ -215,6 +220,59 @@ class PhysicsNet(BaseNet):
         ]
         return {f"net/{scope}/{name}": variable for scope, names in parts for name, variable in names.items()}
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, ready for JSON."""
+        return {"task": asdict(self.task), "autoencoder_loss": self.autoencoder_loss, **self.settings}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> PhysicsNet:
+        """The network of a `get_config()`; a `KeyError`, `TypeError` or `ValueError` for a damaged one."""
+        return cls(**{**config, "task": Task(**config["task"])})
+
+    def visualize_sequence(self, frames: tf.Tensor, save_dir: str | Path) -> None:
+        """Draw up to five test sequences `frames` [n, T, H, H, C] in [0, 1] and write `extra_outputs.npz`.
+
+        `example<i>.jpg`: inputs and prediction, truth, reconstructions; `animation4.gif`: prediction above truth,
+        the sequences side by side; `templates.jpg`: sigmoid(contents) above sigmoid(templates − 5).
+        """
+        inputs = self.task.input_steps
+        outputs = self.eval_step(frames)[1]
+        truth = frames.numpy()
+        predicted = np.concatenate([truth[:, :inputs], outputs.output.numpy()], axis=1)
+        reconstructed = outputs.recons_out.numpy()
+        black = np.zeros_like(truth[:, reconstructed.shape[1] :])
+        reconstructed = np.concatenate([reconstructed, black], axis=1)
+        for i, rows in enumerate(zip(predicted, truth, reconstructed)):
+            viz.save_picture(f"{save_dir}/example{i}.jpg", viz.gallery(np.concatenate(rows), truth.shape[1]))
+        pairs = np.concatenate([predicted, truth])  # [2n, T, …]: a gallery of two rows at each time
+        # The 4 is a leaked loop variable of the original's, part of the file's name there.
+        viz.gif(f"{save_dir}/animation4.gif", [viz.gallery(pairs[:, t], len(truth)) for t in range(truth.shape[1])])
+        extra = self.extra_outputs(outputs)
+        save_npz(f"{save_dir}/extra_outputs.npz", extra)
+        templates = np.repeat(extra["templates"], self.channels, axis=-1)
+        sprites = np.concatenate([viz.sigmoid(extra["contents"]), viz.sigmoid(templates - 5.0)])
+        viz.save_picture(f"{save_dir}/templates.jpg", viz.gallery(sprites, self.task.n_objs))
+
+    def extra_outputs(self, outputs: Rollout) -> dict[str, np.ndarray]:
+        """The arrays of `extra_outputs.npz`, float32, from the rollout `outputs` of n sequences.
+
+        `contents` [N, S, S, C] and `templates` [N, S, S, 1] before the sigmoid; `background_content` [1, H, H, C];
+        `transf_contents`, `transf_masks` [N + 1, n, H, H, C] of the last step, the background last;
+        `enc_masks` [n(L+P), H, H, N + 1]; `masked_objs` [N, n(L+P), H, H, C].
+        """
+        sprites = self.decoder.sprites()
+        layers = self.decoder.layers(self.positions(outputs.pos_vel_seq)[:, -1])
+        arrays = {
+            "contents": sprites.contents,
+            "templates": sprites.templates,
+            "background_content": sprites.background,
+            "transf_contents": layers.contents,
+            "transf_masks": tf.repeat(layers.masks, self.channels, axis=-1),
+            "enc_masks": outputs.enc_masks,
+            "masked_objs": outputs.masked_objects,
+        }
+        return {name: array.numpy() for name, array in arrays.items()}
+
 
 def layer_names(base: str, layers: list) -> dict[str, tf.Variable]:
     """TF1's names of the variables of `layers` in call order: base/kernel, base/bias, base_1/kernel, …"""
@@ -224,11 +282,6 @@ def layer_names(base: str, layers: list) -> dict[str, tf.Variable]:
         names[f"{scope}/kernel"] = layer.kernel
         names[f"{scope}/bias"] = layer.bias
     return names
-
-
-def swap_channels_and_columns(rows: tf.Tensor) -> tf.Tensor:
-    """[B, T, H, C, W] → [B, T, H, W, C], and the other way round."""
-    return tf.transpose(rows, [0, 1, 2, 4, 3])
 
 
 def squared_error(frames: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -1,92 +1,49 @@
-"""TensorBoard's summaries of a training: `tensorboard --logdir=<save_dir>/tb` shows them.
-
-They are written as protocol buffers: TensorFlow's own `tf.summary.scalar` needs TensorBoard to be installed, which
-current TensorFlow does not bring along.
-"""
+"""TensorBoard's summaries of a training: `tensorboard --logdir=<save_dir>/tb` shows them."""
 
 from __future__ import annotations
 
-import io
-import logging
+import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from physics_models.pictures import to_image
-from physics_models.save_dir import SUMMARIES
-from physics_models.watchers import Watcher
+from physics_models.errors import ExperimentError
 
-if TYPE_CHECKING:
-    from physics_models.base import BaseNet
-
-note = logging.getLogger("tf.note")
+SUMMARIES = "tb"  # the folder, in save_dir
 
 
-class Summaries(Watcher):
-    """Writes losses, rate, gradient norm, learned parameters and pictures to `tb` in `save_dir`.
+def check_tensorboard() -> None:
+    """Raise `ExperimentError` where TensorBoard is not installed: current TensorFlow does not bring it along."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ExperimentError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
 
-    A disk that is full ends the summaries, not the training.
+
+class Summaries(tf.keras.callbacks.Callback):
+    """Writes losses, rate and learned parameters to `tb` in `save_dir`, every `print_interval` steps.
+
+    `net` is a `BaseNet`. TensorBoard must be installed.
     """
 
-    def __init__(self, save_dir: str | Path):
+    def __init__(self, net: Any, save_dir: str | Path, print_interval: int):
+        super().__init__()
+        self.net, self.print_interval = net, print_interval
         self.writer = tf.summary.create_file_writer(str(Path(save_dir) / SUMMARIES))
 
-    def printed(self, net: BaseNet, loss: float) -> None:
-        """The training's numbers."""
-        numbers = {
-            "train/loss": loss,
-            "train/gradient_norm": float(net.guard.gradient_norm.numpy()),
-            "train/rate": float(net.optimizer.rate.numpy()),
-        }
-        self._write(net.iteration, {**numbers, **named("parameters", net.scalars())}, {})
+    def on_train_batch_end(self, batch: int, logs: dict[str, tf.Tensor] | None = None) -> None:
+        """The loss of step `batch`, and the rate."""
+        if batch % self.print_interval == 0:
+            self._write(batch, "train", {"loss": (logs or {})["loss"], "rate": self.net.optimizer.rate})
 
-    def evaluated(
-        self, net: BaseNet, split: str, epoch: int, means: dict[str, float], pictures: dict[str, np.ndarray]
-    ) -> None:
-        """The losses of `split`, the parameters, and the pictures."""
-        numbers = {**named(split, means), **named("parameters", net.scalars())}
-        self._write(net.iteration, numbers, named(split, pictures), flush=True)
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """The losses of the split `logs["split"]`, and the parameters."""
+        logs = dict(logs or {})
+        split = logs.pop("split")
+        self._write(self.net.iteration, split, logs)
+        self._write(self.net.iteration, "parameters", self.net.scalars())
+        self.writer.flush()
 
-    def close(self) -> None:
-        """Write what is left."""
-        if self.writer is not None:
-            try:
-                self.writer.close()
-            except tf.errors.OpError as error:
-                self._give_up(error)
-
-    def _write(
-        self, step: int, numbers: dict[str, float], pictures: dict[str, np.ndarray], flush: bool = False
-    ) -> None:
-        if self.writer is None:
-            return
-        kind = tf.compat.v1.Summary
-        values = [kind.Value(tag=tag, simple_value=number) for tag, number in numbers.items()]
-        values += [kind.Value(tag=tag, image=encode(picture)) for tag, picture in pictures.items()]
-        try:
-            with self.writer.as_default():
-                tf.summary.experimental.write_raw_pb(kind(value=values).SerializeToString(), step=step)
-            if flush:
-                self.writer.flush()
-        except tf.errors.OpError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: tf.errors.OpError) -> None:
-        note.warning("no more summaries for TensorBoard: %s", str(error).splitlines()[0])
-        self.writer = None
-
-
-def named(group: str, values: dict) -> dict:
-    """`values` under group/name."""
-    return {f"{group}/{name}": value for name, value in values.items()}
-
-
-def encode(picture: np.ndarray) -> tf.compat.v1.Summary.Image:
-    """A float picture [H, W, C] in [0, 1] as a PNG."""
-    image, buffer = to_image(picture), io.BytesIO()
-    image.save(buffer, "PNG")
-    return tf.compat.v1.Summary.Image(
-        height=image.height, width=image.width, colorspace=len(image.getbands()), encoded_image_string=buffer.getvalue()
-    )
+    def _write(self, step: int, group: str, numbers: dict[str, Any]) -> None:
+        with self.writer.as_default():
+            for name, number in numbers.items():
+                tf.summary.scalar(f"{group}/{name}", number, step=step)

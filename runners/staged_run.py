@@ -26,7 +26,6 @@ OF_JOINT = {
     "base_lr": "the stages have --autoencoder_rate, --positions_rate, --joint_rate",
     "anneal_lr": "the stages always anneal",
     "save_every_n_epochs": "the stages save every 500 steps and at their ends",
-    "on_nan": "the stages stop",
     "debug": "the stages skip that validation",
 }
 
@@ -38,6 +37,11 @@ for _name, _unit in zip(STAGE_NAMES, ("frames", "sequences", "sequences")):
 flags.DEFINE_float("guide", None, "staged: strength of the guide to the objects; 0: reconstruction alone")
 flags.DEFINE_float("found_below", None, "staged: reconstruction loss under which the objects count as found")
 flags.DEFINE_integer("tries", None, "staged: seeds to try until the objects are found")
+
+STAGED_FLAGS = (
+    "found_below", "tries", "guide",
+    *(f"{name}_{part}" for name in STAGE_NAMES for part in ("steps", "batch", "rate")),
+)  # fmt: skip
 
 
 def is_staged() -> bool:
