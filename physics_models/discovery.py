@@ -77,7 +77,7 @@ def describe(found: Discovery) -> list[str]:
     """What was found, in lines for the log."""
     lines = [f"{found.clear:.1%} of the frames are clear (exactly {found.n_objs} moving objects apart from each other)"]
     likely, share = motion.estimate_n_objs(found.counts)
-    if likely != found.n_objs:
+    if likely > found.n_objs or found.kinds is None:  # objects that touch often make the number smaller
         objects = "object" if likely == 1 else "objects"
         lines.append(
             f"warning: {share:.0%} of the frames have exactly {likely} moving {objects}; --n_objs={found.n_objs}"
