@@ -101,7 +101,7 @@ def configurations_from_flags() -> list[Configuration]:
     """What to measure; an `ExperimentError` for flags that make no sense."""
     run_base.check_positive("steps")
     run_base.check_not_negative("rollout")
-    run_base.check_device_flag()
+    run_base.check_choice("device", ("", "cpu", "gpu"))
     tasks = list(TASKS) if FLAGS.tasks == ["all"] else FLAGS.tasks
     if not tasks or not set(tasks) <= TASKS.keys():
         raise ExperimentError(f"--tasks={','.join(tasks)}: choose from {', '.join(TASKS)}, or all")

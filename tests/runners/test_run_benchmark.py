@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -71,11 +72,11 @@ def test_peak_memory_is_that_of_the_process_and_stays():
     assert before < 0.1 and 0.29 < after - before < 0.35
 
 
-def test_a_training_step_an_evaluation_and_a_rollout_are_measured(benchmark, tmp_path, monkeypatch):
+def test_a_training_step_and_an_evaluation_are_measured(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "measure_in_process", lambda each: benchmark.measure(each, time.time()))
     monkeypatch.setattr(benchmark, "MATMUL_SIDE", 64)
-    flags = ["--steps=1", "--json", f"--out={tmp_path}"]
-    ended = run_main(benchmark.main, ["--tasks=spring_color", "--batch_sizes=1", *flags])
+    flags = ["--tasks=spring_color", "--batch_sizes=1", "--steps=1", "--json", f"--out={tmp_path}"]
+    ended = run_main(benchmark.main, flags)
     assert ended.code == 0
     train, evaluated = json.loads(ended.out)
     assert (train["part"], evaluated["part"], train["frames"], evaluated["frames"]) == ("train", "eval", 12, 30)
@@ -84,11 +85,9 @@ def test_a_training_step_an_evaluation_and_a_rollout_are_measured(benchmark, tmp
     for numbers in (train, evaluated):
         assert numbers["first_s"] > numbers["median_ms"] / 1000 > 0
         assert numbers["peak_gb"] > 0.1
-    assert run_main(benchmark.main, ["--tasks=spring_color", "--rollout=2", *flags]).code == 0
     text = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert f"## TensorFlow {tf.__version__}" in text
     assert text.count("| spring_color | 1 | ") == 2
-    assert text.count("| spring_color | 16 | 2 | ") == text.count("| spring_color | 16 | 100 | ") == 1
 
 
 @pytest.mark.slow
@@ -166,10 +165,11 @@ def test_mistakes_are_one_line(benchmark, arguments, named):
 
 
 def test_a_configuration_that_fails_is_named(benchmark, monkeypatch):
-    def fail(*_):
-        raise BrokenProcessPool("killed")
+    class Pool(contextlib.nullcontext):
+        def submit(self, function, configuration, started):
+            raise BrokenProcessPool(f"a child process was terminated; {function.__name__}")
 
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", fail)
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", lambda workers, context: Pool(Pool()))
     ended = run_main(benchmark.main, ["--tasks=3bp_color", "--batch_sizes=16"])
     assert ended.code == 1 and "3bp_color, batch 16" in ended.err.splitlines()[-1]
 
