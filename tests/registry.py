@@ -115,12 +115,6 @@ BLOCKS = (
     network("mnist_spring_color", "mnist_spring_color", 63, 5276697),
     network("alt_vel", "spring_color", 49, 1725349, alt_vel=True),
     network("grey", "spring_color", 53, 709321, color=False),
-    network("gauss_newton", "spring_color", 53, 1736537, vel_encoder="gauss_newton"),
-    network("mixed_precision", "spring_color", 53, 1736537, mixed_precision=True),
-    network(
-        "plain decoder, calibrated", "spring_color", 53, 1736537,
-        decoder_type="conv_st_decoder_plain", calibrated_coords=True, autoencoder_loss=3.0,
-    ),
     network("lstm", "spring_color", 56, 1780539, fixed=0, cell_type="lstm"),
 )  # fmt: skip
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ import tensorflow as tf
 
 import nn
 import physics_models
+from nn.plain import ConvSTDecoderPlain
+from physics_models.physics_net import PhysicsNet
+from physics_models.tasks import get_task
 
 each_block = pytest.mark.parametrize("block", registry.BLOCKS, ids=lambda block: block.name)
 
@@ -113,3 +118,20 @@ def test_a_config_goes_through_json_and_makes_the_same_layer(block):
     other.set_weights(layer.get_weights())
     for found, wanted in zip(tf.nest.flatten(other(random_inputs(block.inputs))), tf.nest.flatten(called(block))):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_config_of_the_network_has_every_setting():
+    """And not only those that are at their defaults."""
+    task = get_task("3bp_color", "spring_ode_cell")
+    settings = {
+        "color": False, "autoencoder_loss": 3.0, "alt_vel": True, "encoder_type": "conv_encoder",
+        "decoder_type": "conv_st_decoder_plain", "recurrent_units": 7, "lstm_layers": 2, "vel_encoder": "gauss_newton",
+        "calibrated_coords": True, "mixed_precision": True,
+    }  # fmt: skip
+    assert {"self", "task", *settings, "kwargs"} == set(inspect.signature(PhysicsNet.__init__).parameters)
+    config = json.loads(json.dumps(PhysicsNet(task, **settings).get_config()))
+    other = PhysicsNet.from_config({**config, "epochs": 500})  # a flag in a marker of version 1
+    assert other.task == task
+    assert other.get_config() == config == {"task": asdict(task), **settings}
+    assert isinstance(other.decoder, ConvSTDecoderPlain) and other.decoder.calibrated
+    assert (other.channels, other.init_vel.alt_vel, other.encoder.mixed_precision) == (1, True, True)
