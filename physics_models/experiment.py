@@ -225,7 +225,11 @@ def is_experiment(folder: Path) -> bool:
 
 def is_leftover(folder: Path) -> bool:
     """Whether `folder` holds nothing but what a run left that was killed before it wrote its marker."""
-    return all(LEFTOVER.fullmatch(entry.name) and is_regular_file(entry) for entry in folder.iterdir())
+    return all(
+        is_regular_file(entry)
+        and (LEFTOVER.fullmatch(entry.name) or (entry.name == LOG and not entry.stat().st_size))
+        for entry in folder.iterdir()
+    )
 
 
 def begins_like_a_log(path: Path) -> bool:
@@ -236,7 +240,7 @@ def begins_like_a_log(path: Path) -> bool:
 def check_usable(save_dir: str | Path) -> None:
     """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
-    if not folder.is_dir() or is_experiment(folder) or is_regular_file(folder / "checkpoint"):
+    if not folder.is_dir() or is_experiment(folder) or is_leftover(folder) or is_regular_file(folder / "checkpoint"):
         return
     own = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name))
     if own and not begins_like_a_log(folder / LOG):  # a log alone: the original's, before its first checkpoint
