@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import NoReturn
 
 from data_gen.errors import DataError
-from data_gen.files import check_destinations
-from data_gen.recipes import DEFAULT_SIZES, RECIPES, Recipe, make_dataset
+from data_gen.recipes import DEFAULT_SIZES, RECIPES, make_dataset
 
 EPILOG = """examples:
   python -m data_gen --task=spring_color                   both files of the task, as run_physics.py makes them
@@ -51,50 +48,26 @@ class OneLineParser(argparse.ArgumentParser):
         raise DataError(f"{message} (see {self.prog} --help)")
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        train, valid, test = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as 5000,500,500") from None
-    return train, valid, test
+def split_sizes(text: str) -> tuple[int, ...]:
+    """The numbers in `text`, such as 5000,500,500."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    result = OneLineParser(
-        prog="python -m data_gen",
-        description="Make the tasks' data files.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    result.add_argument("--task", choices=list(RECIPES), help="the task whose data to make")
-    result.add_argument("--all", action="store_true", help="make the data of all tasks")
-    result.add_argument(
-        "--split_sizes",
-        type=_sizes,
-        default=DEFAULT_SIZES,
-        metavar="TRAIN,VALID,TEST",
-        help="sequences in each split (default: 5000,500,500)",
-    )
-    result.add_argument(
-        "--seq_len",
-        type=int,
-        metavar="T",
-        help="frames in a sequence (default: two files, of the task's training and test length)",
-    )
-    result.add_argument(
-        "--seed",
-        type=int,
-        help="seed of NumPy's legacy random stream, 0 to 4294967295 (default: 1 for the training length, else 2)",
-    )
-    result.add_argument(
-        "--out",
-        metavar="PATH",
-        help="one .npz to write (of the training length, unless --seq_len is given), or the folder for files under the "
-        "original's names (default: data/datasets)",
-    )
-    result.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    layout, about = argparse.RawDescriptionHelpFormatter, "Make the tasks' data files."
+    result = OneLineParser("python -m data_gen", None, about, EPILOG, formatter_class=layout, allow_abbrev=False)
+    add = result.add_argument
+    add("--task", choices=list(RECIPES), help="the task whose data to make")
+    add("--all", action="store_true", help="make the data of all tasks")
+    text = "sequences in train, valid and test split (default: 5000,500,500)"
+    add("--split_sizes", type=split_sizes, default=DEFAULT_SIZES, metavar="N,N,N", help=text)
+    text = "frames in a sequence (default: two files, of the task's training and test length)"
+    add("--seq_len", type=int, metavar="T", help=text)
+    add("--seed", type=int, help="0 to 4294967295 (default: 1 for the training length, 2 for any other)")
+    text = "one .npz to write (by default of the training length), or the folder for files under the original's names"
+    add("--out", metavar="PATH", help=f"{text} (default: data/datasets)")
+    add("--overwrite", action="store_true", help="replace files that exist")
     physics = result.add_argument_group("physics, instead of the task's own (--out=FILE.npz must be given, too)")
     for name, (kind, text) in PHYSICS_FLAGS.items():
         physics.add_argument(f"--{name}", type=kind, help=text)
@@ -104,53 +77,18 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-class ProgressBar:
-    """A bar with an estimate of the time left, on stderr where that is a terminal."""
-
-    def __init__(self, title: str) -> None:
-        self.title, self.begin, self.drawn = title, time.perf_counter(), 0.0
-        self.visible = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` steps are finished."""
-        now = time.perf_counter()
-        if not self.visible or now - self.drawn < 0.1:
-            return
-        self.drawn = now
-        share = done / total
-        left = f"{(now - self.begin) * (1 - share) / share:4.0f} s left" if done else "   ? s left"
-        bar = "#" * int(30 * share)
-        sys.stderr.write(f"\r{self.title} [{bar:<30}] {share:4.0%} {left}")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        """Wipe the bar away."""
-        if self.visible:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
-
-
 def default_folder() -> Path:
     """`data/datasets` of the checkout, or else of the current folder; where run_physics.py looks."""
     root = Path(__file__).resolve().parent.parent
     return (root if (root / "setup.py").is_file() else Path.cwd()) / "data" / "datasets"
 
 
-def file_name(recipe: Recipe, seq_len: int) -> str:
-    """The original's file name with this sequence length in it."""
-    if seq_len == recipe.train_len:
-        return recipe.train_file
-    return re.sub(r"_sl\d+_", f"_sl{seq_len}_", recipe.test_file)
-
-
 def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
-    """(task, file, sequence length) of every file to make.
-
-    Raises:
-        DataError: flags that are missing or do not fit together.
-    """
+    """(task, file, sequence length) of every file to make; `DataError` for flags that do not fit together."""
     if flags.all == (flags.task is not None):
         raise DataError(f"give either --task or --all; the tasks are {', '.join(RECIPES)}")
+    if flags.task not in (None, "mnist_spring_color") and (flags.digits or flags.background):
+        raise DataError("--digits and --background belong to --task=mnist_spring_color")
     changed = [name for name in PHYSICS_FLAGS if getattr(flags, name) is not None]
     out = default_folder() if flags.out is None else Path(flags.out)
     if out.suffix == ".npz":
@@ -159,53 +97,46 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
         return [(flags.task, out, RECIPES[flags.task].train_len if flags.seq_len is None else flags.seq_len)]
     if changed:
         raise DataError(f"--{changed[0]} changes the physics that the default file's name states: give --out=FILE.npz")
-    tasks = list(RECIPES) if flags.all else [flags.task]
-    lengths = {
-        task: [RECIPES[task].train_len, RECIPES[task].test_len] if flags.seq_len is None else [flags.seq_len]
-        for task in tasks
-    }
-    return [(task, out / file_name(RECIPES[task], n), n) for task in tasks for n in lengths[task]]
+    files = []
+    for task in RECIPES if flags.all else [flags.task]:
+        recipe = RECIPES[task]
+        for length in (recipe.train_len, recipe.test_len) if flags.seq_len is None else (flags.seq_len,):
+            files.append((task, out / recipe.file.format(length), length))
+    return files
 
 
-def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> None:
-    """Make one file and say on stdout what it is."""
-    check_destinations(str(file), flags.overwrite)
-    settings = {name: getattr(flags, name) for name in PHYSICS_FLAGS if getattr(flags, name) is not None}
-    if task == "mnist_spring_color":
-        settings.update({name: getattr(flags, name) for name in PICTURE_FLAGS if getattr(flags, name) is not None})
-    bar = ProgressBar(f"{task}, T = {seq_len}")
-    try:
-        done = make_dataset(
-            task, str(file), seq_len, flags.split_sizes, flags.seed, flags.overwrite, bar, **settings
-        )
-    finally:
-        bar.close()
+def show_progress(done: int, total: int) -> None:
+    """Show the percentage on stderr where that is a terminal; what is printed next replaces it."""
+    if sys.stderr.isatty():
+        print(f"{done / total:4.0%}", end="\r", file=sys.stderr, flush=True)
+
+
+def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool:
+    """Make one file and report it on stdout; False if that failed, with the reason on stderr."""
+    names = [*PHYSICS_FLAGS, *(PICTURE_FLAGS if task == "mnist_spring_color" else ())]
+    settings = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     seed = RECIPES[task].default_seed(seq_len) if flags.seed is None else flags.seed
+    sizes, dest = flags.split_sizes, str(file)
+    try:
+        done = make_dataset(task, dest, seq_len, sizes, seed, flags.overwrite, show_progress, **settings)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
     print(
         f"{file}: {done['accepted']} sequences of {seq_len} frames, seed {seed}; {done['seconds']:.1f} s; "
         f"accepted {done['accepted'] / done['attempts']:.1%} of {done['attempts']} attempts",
         flush=True,
     )
+    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 1 if a file could not be made."""
-    failed = False
     # SIGTERM leaves through the `finally` that removes the file in work.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         flags = parser().parse_args(arguments)
-        if not flags.all and flags.task != "mnist_spring_color" and (flags.digits or flags.background):
-            raise DataError("--digits and --background belong to --task=mnist_spring_color")
-        for task, file, seq_len in plan(flags):
-            try:
-                make(flags, task, file, seq_len)
-            except DataError as error:  # with several files to make, the others may still work
-                print(f"error: {error}", file=sys.stderr)
-                failed = True
-            except MemoryError:
-                print(f"error: {file}: not enough memory; make fewer or shorter sequences", file=sys.stderr)
-                failed = True
+        return 0 if all([make(flags, *file) for file in plan(flags)]) else 1  # a list: the others are made in any case
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -214,7 +145,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return int(failed)
 
 
 if __name__ == "__main__":

@@ -4,152 +4,150 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from data_gen import physics
 from data_gen.errors import DataError
-from data_gen.files import META_VERSION, check_destination, save_dataset, save_samples
-from data_gen.sampling import Progress, Sample, Start, sample_sequences
+from data_gen.files import SPLITS, check_destination, save_dataset, save_samples
+from data_gen.initial_states import Start
 
-SPLITS = ("train", "valid", "test")
 LARGEST_SIDE = 512
-BALL_SETTINGS = ("radius", "dt")
-LARGEST_DATASET = 64 * 2**30  # bytes, where the system does not tell its memory
+WHOLE_NUMBERS = ("seq_len", "ode_steps", "half_frames")  # at least 1
+POSITIVE = ("box_size", "radius", "dt", "equil")
+FIRST_BLOCK, LARGEST_BLOCK = 256, 16384  # attempts drawn at a time
+MAX_REJECTED_IN_A_ROW = 1_000_000
 
-Sizes = Sequence[int]
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+class Sample(NamedTuple):
+    """Accepted sequences: states float64 [S, T, N, 2], numbers of pictures [S] or None, attempts that it took."""
+
+    pos: np.ndarray
+    vel: np.ndarray
+    picture: np.ndarray | None
+    attempts: int
+
+
 Render = Callable[[Sample, Callable[[int], None]], np.ndarray]
 
 
 def frame_side(img_size: Sequence[int] | None) -> int:
-    """H of a square frame; None means the original's 32.
-
-    Raises:
-        DataError: not two equal whole numbers in 8 … 512.
-    """
-    if img_size is None:
-        return 32
+    """H of a square frame `img_size` [H, H]; None means the original's 32. `DataError` outside of 8 to 512."""
     try:
-        height, width = (int(n) for n in img_size)
+        height, width = (32, 32) if img_size is None else (int(n) for n in img_size)
     except (TypeError, ValueError):
-        raise DataError(f"img_size {img_size!r} is not a pair [H, H] of pixels") from None
-    if height != width:
-        raise DataError(f"img_size {list(img_size)} is not square: the model takes H x H frames")
-    if not 8 <= height <= LARGEST_SIDE:
-        raise DataError(f"img_size {list(img_size)} is out of range: 8 to {LARGEST_SIDE} pixels a side")
+        height, width = 0, 0
+    if height != width or not 8 <= height <= LARGEST_SIDE:
+        raise DataError(f"img_size {img_size!r} must be [H, H] with H from 8 to {LARGEST_SIDE} pixels")
     return height
 
 
-def check_settings(sizes: Sizes, settings: Mapping[str, Any], positive: Sequence[str]) -> None:
-    """Raise DataError for sizes below 1 or beyond the memory, numbers not finite, and `positive` ones that are not."""
+def check_settings(sizes: Sequence[int], settings: Mapping[str, Any]) -> None:
+    """Raise `DataError` for settings that cannot work, or frames that the memory cannot hold."""
     for split, size in zip(SPLITS, sizes):
-        if int(size) != size or size < 1:
+        if size < 1 or size % 1:
             raise DataError(f"the {split} set's size is {size}; it must be a whole number, at least 1")
-    for name in ("seq_len", "ode_steps"):
-        value = settings.get(name, 1)
-        if int(value) != value or value < 1:
-            raise DataError(f"{name} is {value}; it must be a whole number, at least 1")
     for name, value in settings.items():
+        if name in WHOLE_NUMBERS and (value < 1 or value % 1):
+            raise DataError(f"{name} is {value}; it must be a whole number, at least 1")
+        if name in POSITIVE and not value > 0:
+            raise DataError(f"{name} is {value}; it must be above 0")
         if isinstance(value, float) and not np.isfinite(value):
             raise DataError(f"{name} is {value}; it must be a finite number")
-    for name in positive:
-        if not settings[name] > 0:
-            raise DataError(f"{name} is {settings[name]}; it must be above 0")
-    check_memory(sum(int(size) for size in sizes) * int(settings["seq_len"]), settings)
-
-
-def check_memory(frames: int, settings: Mapping[str, Any]) -> None:
-    """Raise DataError if that many frames, with a position and a velocity each, cannot be held in memory."""
-    side, channels = settings.get("img_size", 0), 3 if settings.get("color") else 1
-    needed, available = frames * (side * side * channels + 32), available_memory()
-    if needed > available:
-        raise DataError(
-            f"{frames} frames take at least {needed >> 20} MiB of memory, and {available >> 20} MiB are available; "
-            "make fewer or shorter sequences, or smaller frames"
-        )
-
-
-def available_memory() -> int:
-    """Bytes that the system can give to a process without swapping; `LARGEST_DATASET` where it does not tell."""
+    pixels = settings.get("img_size", 0) ** 2 * (3 if settings.get("color") else 1)
     try:
-        with open("/proc/meminfo") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return LARGEST_DATASET
+        np.empty((sum(sizes), settings["seq_len"], pixels + 32), np.uint8)  # the frames and the states
+    except (ValueError, OverflowError):  # more than NumPy can count
+        raise MemoryError from None
 
 
 def generate(
-    dest: str,
-    sizes: Sizes,
-    settings: Mapping[str, Any],
-    draw: Callable[[int], Start],
-    system: Mapping[str, Any],
-    render: Render,
-    why_rejected: str = "",
-    *,
-    overwrite: bool = True,
-    progress: Progress | None = None,
-    meta: Mapping[str, Any] | None = None,
+    dest: str, sizes: Sequence[int], settings: Mapping[str, Any], draw: Callable[[int], Start],
+    system: Mapping[str, Any], render: Render,
+    *, overwrite: bool = True, progress: Progress | None = None, meta: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Make one dataset and write it with its meta data and sample picture.
+    """Make one dataset and write it with its metadata and a picture of its first sequences.
 
     Args:
         dest: path of the .npz (the ending is added if it lacks).
         sizes: sequences in the train, valid and test split; one stream of sequences is cut into the three.
-        settings: what the meta data says of the physics; `seq_len`, `dt`, `ode_steps` are also used here.
-        draw: initial states of that many attempts, from NumPy's global stream.
+        settings: what the metadata say of the physics; `seq_len`, `dt`, `ode_steps` are also used here.
+        draw: number of attempts -> their initial states, from NumPy's global stream.
         system: `acceleration`, and where needed `reflect` and `reject`, for `physics.simulate`.
         render: (sample, progress) -> frames [sequences, T, …].
-        why_rejected: explains, in an error, why no attempt may have been accepted.
         overwrite: replace existing files; else an existing .npz is an error, and an existing picture is kept.
         progress: called with (done, total); a sequence counts once when accepted and once when drawn.
         meta: further entries, such as `task` and `seed`.
 
-    Returns:
-        `accepted`, `attempts`, `seconds`.
-
-    Raises:
-        DataError: the file exists or cannot be written, or no attempt is accepted.
+    Returns `accepted`, `attempts` and `seconds`. Raises `DataError` for settings that cannot work, a file that exists
+    or cannot be written, or when no attempt is accepted.
     """
     begin = time.perf_counter()
+    check_settings(sizes, settings)
     path = check_destination(dest, overwrite)
     total = sum(sizes)
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, 2 * total)
+    progress = progress or (lambda done, total: None)
 
     def run(pos: np.ndarray, vel: np.ndarray) -> physics.Trajectories:
         steps = settings["seq_len"], settings.get("dt", 1), settings.get("ode_steps", 1)
         return physics.simulate(pos, vel, *steps, **system)
 
-    sample = sample_sequences(total, draw, run, why_rejected, report)
-    frames = render(sample, lambda done: report(total + done))
-    arrays: dict[str, Any] = {}
+    sample = sample_sequences(total, draw, run, lambda done: progress(done, 2 * total))
+    frames = render(sample, lambda done: progress(total + done, 2 * total))
     parts = {"x": frames, "pos": sample.pos.astype(np.float32), "vel": sample.vel.astype(np.float32)}
-    for name, array in parts.items():
-        for split, part in zip(SPLITS, np.split(array, np.cumsum(sizes)[:-1])):
-            arrays[f"{split}_{name}"] = part
-    counts = {"accepted": total, "attempts": sample.attempts}
-    arrays["meta"] = {
-        "task": "",
-        "seed": None,
-        **(meta or {}),
-        "physics": dict(settings),
-        "version": META_VERSION,
-        **counts,
+    arrays: dict[str, Any] = {
+        f"{split}_{name}": part
+        for name, array in parts.items()
+        for split, part in zip(SPLITS, np.split(array, np.cumsum(sizes)[:-1]))
     }
-    save_dataset(path, arrays, overwrite=True)
+    counts = {"accepted": total, "attempts": sample.attempts}
+    meta = {"task": "", "seed": None, **(meta or {}), "physics": dict(settings), "version": 1, **counts}
+    save_dataset(path, {**arrays, "meta": meta})
     if frames.ndim == 5:
         save_samples(path, frames, overwrite)
     return {**counts, "seconds": time.perf_counter() - begin}
 
 
-def spring_does_not_fit(width: float, height: float, radius: float, equil: float, seq_len: int) -> str:
-    """Why no attempt of a spring in a box of width x height pixels may have been accepted."""
-    return (
-        f"a spring of rest length {2 * equil} px between balls of radius {radius} px does not stay inside "
-        f"{width} x {height} px for {seq_len} frames; take a larger frame, a smaller equil or radius, "
-        "smaller start speeds or a shorter sequence"
-    )
+def sample_sequences(
+    n: int, draw: Callable[[int], Start], run: Callable[[np.ndarray, np.ndarray], physics.Trajectories],
+    report: Callable[[int], None],
+) -> Sample:
+    """Collect `n` accepted sequences; the random stream ends where drawing attempts one by one would leave it.
+
+    Attempts are drawn and simulated in blocks. The last block usually holds more than needed: the stream is then
+    set back, and only the attempts up to the last accepted one are drawn again. Raises `DataError` if a million
+    attempts in a row are rejected.
+    """
+    kept: list[tuple[physics.Trajectories, np.ndarray | None]] = []
+    accepted = attempts = rejected_in_a_row = 0
+    block = FIRST_BLOCK
+    while accepted < n:
+        state = np.random.get_state()
+        start = draw(block)
+        result = run(start.pos, start.vel)
+        take = min(n - accepted, len(result.index))
+        result = physics.Trajectories(*(array[:take] for array in result))
+        kept.append((result, None if start.picture is None else start.picture[result.index]))
+        accepted += take
+        report(accepted)
+        if accepted == n:
+            used = int(result.index[-1]) + 1
+            np.random.set_state(state)
+            draw(used)
+            attempts += used
+            break
+        attempts += block
+        rejected_in_a_row = block - 1 - int(result.index[-1]) if take else rejected_in_a_row + block
+        if rejected_in_a_row >= MAX_REJECTED_IN_A_ROW:
+            raise DataError(
+                f"in {rejected_in_a_row} attempts in a row an object reaches a wall or another one; take a larger "
+                "img_size, a smaller radius or equil, smaller start speeds or a shorter seq_len"
+            )
+        wanted = (n - accepted) * attempts / max(accepted, 1) * 1.05 + 64
+        block = int(min(max(wanted, FIRST_BLOCK), LARGEST_BLOCK, 4 * block))
+    pictures = None if kept[0][1] is None else np.concatenate([picture for _, picture in kept])
+    pos, vel = (np.concatenate([getattr(result, name) for result, _ in kept]) for name in ("pos", "vel"))
+    return Sample(pos, vel, pictures, attempts)

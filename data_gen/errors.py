@@ -1,11 +1,10 @@
-"""The error that data generation and loading raise for a mistake of the user's."""
+"""The error for a mistake of the user's in data and their files."""
 
 
 class DataError(ValueError):
-    """A bad argument or file; its text is one line that says what is wrong, where, and what to do."""
+    """A bad argument or file. Its text is one line: what is wrong, where, and what to do."""
 
 
-def in_short(error: Exception) -> str:
-    """What `error` says, in a line's length: NumPy quotes a damaged file at any length."""
-    text = str(getattr(error, "strerror", None) or error)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+def one_line(error: Exception) -> str:
+    """The text of `error` as one line of at most 200 characters."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__

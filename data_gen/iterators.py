@@ -1,47 +1,46 @@
-"""Batches of frames (`nn/datasets/iterators.py` of the original). Frames stay uint8 in memory."""
+"""Data files and batches (the original's `nn/datasets/iterators.py`).
+
+Frames stay uint8, 0 to 255. The network casts them and divides by 255; the original divided when it read the file.
+"""
 
 from __future__ import annotations
 
 import functools
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from data_gen.errors import DataError, in_short
-
-SPLITS = ("train", "valid", "test")
+from data_gen.errors import DataError
+from data_gen.files import SPLITS, open_npz
+from data_gen.video import load_video
 
 
 class DataIterator:
-    """Shuffled batches of `X` [sequences, T, H, H, C] uint8.
+    """Shuffled batches of sequences; an incomplete last batch of an epoch is dropped.
 
-    The order of an epoch depends on `seed` and the epoch's number alone, so that a run can be repeated and
-    resumed; without a seed it is random. The incomplete last batch of an epoch is dropped. The trainings here take
-    `epoch`; `num_examples` and `next_batch` are kept for code written for the original.
+    `next_batch` and what belongs to it count as the original's. The training loop takes `epoch`, which can start
+    in the middle. The n-th shuffle depends on `seed` and n alone, so that a run can be repeated and resumed;
+    NumPy's global random stream, which the original shuffled with, is left alone.
+
+    Args:
+        X: frames uint8 [sequences, T, H, H, C].
+        Y: an array of equal length, or None as in all tasks.
+        seed: any whole number; None takes a random one.
     """
 
-    def __init__(self, X: np.ndarray, seed: int | None = None):  # noqa: N803, the original's name
-        self.X = X
+    def __init__(self, X: np.ndarray, Y: np.ndarray | None = None, *, seed: int | None = None):  # noqa: N803
+        self.X, self.Y = X, Y
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.num_examples = len(X)
         self.epochs_completed = 0
-        self._position = 0
-
-    @property
-    def num_examples(self) -> int:
-        """Number of sequences."""
-        return len(self.X)
-
-    @functools.cached_property
-    def checksum(self) -> int:
-        """CRC-32 of the frames, computed once: whether a run goes on with the data that it was begun with."""
-        return zlib.crc32(self.X.data)
+        self._shuffles = 0
+        self.reset_iteration()
 
     def order(self, epoch: int) -> np.ndarray:
-        """The order of the sequences in `epoch`."""
-        return np.random.RandomState([self.seed % 2**32, epoch]).permutation(len(self.X))
+        """The order of the sequences in `epoch`; the first epoch is number 1."""
+        return np.random.RandomState([self.seed % 2**32, epoch]).permutation(self.num_examples)
 
     def epoch(self, epoch: int, batch_size: int, first_step: int = 0) -> Iterator[np.ndarray]:
         """The batches [batch_size, T, H, H, C] of `epoch`, from its step `first_step` on."""
@@ -49,129 +48,121 @@ class DataIterator:
         for step in range(first_step, len(order) // batch_size):
             yield self.X[order[step * batch_size : (step + 1) * batch_size]]
 
-    def next_batch(self, batch_size: int) -> np.ndarray:
-        """The next batch [batch_size, T, H, H, C]; goes on to the next epoch when this one is used up.
+    @functools.cached_property
+    def checksum(self) -> int:
+        """CRC-32 of the frames: a resumed run compares it, so that it continues with the same data."""
+        return zlib.crc32(self.X.data)
 
-        Raises `DataError` if there are fewer sequences than `batch_size`.
+    def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The next (batch_x, batch_y); `batch_y` is None without `Y`.
+
+        The epoch is completed when what is left of it fills no further batch. If there are fewer sequences than
+        `batch_size`, all of them are the batch.
         """
-        check_batch_size(self.X, batch_size)
-        if self._position + batch_size > len(self.X):
-            self._position = 0
+        chosen = self.indices[self.start_idx : self.start_idx + batch_size]
+        self.start_idx += batch_size
+        if self.start_idx + batch_size > self.num_examples:
+            self.reset_iteration()
             self.epochs_completed += 1
-        order = self.order(self.epochs_completed)
-        chosen = order[self._position : self._position + batch_size]
-        self._position += batch_size
-        return self.X[chosen]
+        return self.X[chosen], None if self.Y is None else self.Y[chosen]
+
+    def reset_iteration(self) -> None:
+        """Shuffle `indices`; the next batch is the first of this order."""
+        self._shuffles += 1
+        self.indices = self.order(self._shuffles)
+        self.start_idx = 0
+
+    def get_epoch(self) -> int:
+        """The number of epochs that `next_batch` has completed."""
+        return self.epochs_completed
+
+    def reset_epoch(self) -> None:
+        """Shuffle, and count epochs from 0 again."""
+        self.reset_iteration()
+        self.epochs_completed = 0
 
 
 def check_batch_size(frames: np.ndarray, batch_size: int) -> None:
-    """Raise `DataError` unless a batch of `batch_size` can be taken from `frames`."""
+    """Raise `DataError` unless `frames` [sequences, …] give a batch of `batch_size`."""
     if not 0 < batch_size <= len(frames):
-        raise DataError(
-            f"--batch_size={batch_size}: must lie between 1 and the number of training sequences, {len(frames)}"
-        )
+        raise DataError(f"--batch_size={batch_size}: must lie between 1 and the number of sequences, {len(frames)}")
 
 
 def get_iterators(
-    file: str | Path,
-    datapoints: int = 0,
-    seed: int | None = None,
-    img_size: int | None = None,
-    seq_len: int | None = None,
+    file: str | Path, conv: bool = True, datapoints: int = 0,
+    *, seed: int | None = None, img_size: int | None = None, seq_len: int | None = None,
     splits: tuple[str, ...] = SPLITS,
 ) -> dict[str, DataIterator]:
-    """A `DataIterator` for each of `splits` of a data file or a film; only these are held in memory.
+    """The iterators {"train": …, "valid": …, "test": …} of a data file or a video.
 
-    `datapoints` > 0 keeps only so many training sequences. A film (see `load_film`) is resized to `img_size` pixels
-    and cut into sequences of `seq_len` frames. Raises `DataError` for a missing, damaged or unsuitable file.
+    Args:
+        file: an .npz with train_x, valid_x and test_x, or a video (see `data_gen.video.load_video`).
+        conv: True keeps frames as [sequences, T, H, H, C]. False flattens them to [sequences, T, H·H·C], which is
+            the original's default; its network takes True.
+        datapoints: if above 0, the number of training sequences to keep (the original ignores it).
+        seed: of the order of the batches.
+        img_size, seq_len: for a video, the side H to resize it to and the frames T of a sequence.
+        splits: read these only.
+
+    Raises `DataError` for a missing, damaged or unsuitable file.
     """
-    if is_film(Path(file)):
-        frames = load_film(file, img_size, seq_len)
+    if is_video(Path(file)):
+        frames = load_video_splits(file, img_size, seq_len)
+    elif img_size or seq_len:
+        raise DataError(f"{file}: has its splits already; --img_size and --seq_len are for a video")
     else:
         frames = load_frames(file, splits)
-        if img_size or seq_len:
-            raise DataError(f"{file}: has its splits already; --img_size and --seq_len are for a film")
     if datapoints > 0:
         if datapoints > len(frames["train"]):
             raise DataError(f"--datapoints={datapoints}: {file} has only {len(frames['train'])} training sequences")
         frames["train"] = frames["train"][:datapoints].copy()
-    return {split: DataIterator(frames[split], seed) for split in splits}
+    if not conv:
+        frames = {split: array.reshape(*array.shape[:2], -1) for split, array in frames.items()}
+    return {split: DataIterator(frames[split], seed=seed) for split in splits}
 
 
 def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str, np.ndarray]:
-    """The arrays `train_x`, … of `splits` of a data file as {"train": [S, T, H, H, C] uint8, …}.
+    """The frames {"train": uint8 [sequences, T, H, H, C], …} of a data file.
 
-    Raises `DataError` for a missing or damaged file, a missing array, a wrong rank, dtype or size.
+    Raises `DataError` for a missing or damaged file, a missing array, or one of a wrong rank, dtype or size.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise DataError(f"{path}: no such data file")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise DataError(f"{path}: a single array; need an .npz with train_x, valid_x and test_x")
-        with loaded as archive:
-            missing = [f"{split}_x" for split in SPLITS if f"{split}_x" not in archive.files]
-            if missing:
-                raise DataError(f"{path}: has no array {missing[0]}; need train_x, valid_x and test_x")
-            frames = {split: archive[f"{split}_x"] for split in splits}
-    except DataError:
-        raise
-    except MemoryError as error:
-        raise DataError(f"{path}: damaged, or too large for the memory here ({error})") from error
-    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for damage
-        raise DataError(f"{path}: damaged or not an .npz file ({type(error).__name__}: {in_short(error)})") from error
+    with open_npz(file) as archive:
+        for split in SPLITS:
+            if f"{split}_x" not in archive:
+                raise DataError(f"{file}: has no array {split}_x; need train_x, valid_x and test_x")
+        frames = {split: archive[f"{split}_x"] for split in splits}
     for split, array in frames.items():
-        check_array(f"{path}: {split}_x", array)
-        first = frames[splits[0]]
-        if array.shape[1:] != first.shape[1:]:
-            raise DataError(
-                f"{path}: {split}_x has sequences of shape {list(array.shape[1:])}, "
-                f"{splits[0]}_x of {list(first.shape[1:])}; they must agree"
-            )
+        check_frames(f"{file}: {split}_x", array)
+        if array.shape[1:] != frames[splits[0]].shape[1:]:
+            raise DataError(f"{file}: {split}_x and {splits[0]}_x differ in the shape of a sequence")
     return frames
 
 
-def is_film(path: Path) -> bool:
-    """Whether `path` is a recording still to be cut: everything but an .npz with one of the splits' arrays."""
-    if path.is_dir() or path.suffix != ".npz":
+def is_video(path: Path) -> bool:
+    """Whether `path` is a recording still to be cut: anything but an .npz with one of the splits' arrays."""
+    if path.suffix != ".npz" or path.is_dir():
         return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False  # `load_frames` says what is wrong with it
-    return bool(names) and not any(f"{split}_x.npy" in names for split in SPLITS)
+    with open_npz(path) as archive:
+        return not any(f"{split}_x" in archive for split in SPLITS)
 
 
-def load_film(path: str | Path, img_size: int | None, seq_len: int | None) -> dict[str, np.ndarray]:
-    """A folder of PNG frames, a GIF, an MP4 or an .npz of one film, as `load_frames` gives a data file.
+def load_video_splits(path: str | Path, img_size: int | None, seq_len: int | None) -> dict[str, np.ndarray]:
+    """A video's sequences, as `load_frames` gives those of a data file.
 
     The last tenth of the sequences (at least one) is the test split, the tenth before it the validation split.
-    Raises `DataError` for a missing or damaged film, or one of fewer than three sequences.
     """
-    from data_gen.video import load_video
-
-    sequences = np.ascontiguousarray(load_video(path, size=img_size, seq_len=seq_len))
-    check_array(str(path), sequences)
+    sequences = load_video(path, size=img_size, seq_len=seq_len)
+    check_frames(str(path), sequences)
     if len(sequences) < 3:
         raise DataError(f"{path}: {len(sequences)} sequences of {sequences.shape[1]} frames; need at least 3")
     tenth = max(1, len(sequences) // 10)
-    train, valid, test = np.split(sequences, [len(sequences) - 2 * tenth, len(sequences) - tenth])
-    return {"train": train, "valid": valid, "test": test}
+    return dict(zip(SPLITS, np.split(sequences, [len(sequences) - 2 * tenth, len(sequences) - tenth])))
 
 
-def check_array(where: str, array: np.ndarray) -> None:
-    """Raise `DataError`, saying `where`, unless `array` is uint8 [S, T, H, H, C] with C = 1 or 3 and S > 0."""
-    if not isinstance(array, np.ndarray):  # NumPy's reader gives the bytes of what is none
-        raise DataError(f"{where} is damaged: no array of NumPy's")
-    if array.ndim != 5:
-        raise DataError(f"{where} has rank {array.ndim}; need [sequences, T, H, H, C]")
-    if array.dtype != np.uint8:
-        raise DataError(f"{where} is {array.dtype}; need uint8, 0 to 255")
-    if array.shape[2] != array.shape[3]:
-        raise DataError(f"{where} has frames of {array.shape[2]}×{array.shape[3]} pixels; they must be square")
-    if array.shape[4] not in (1, 3):
-        raise DataError(f"{where} has {array.shape[4]} channels; need 1 or 3")
-    if 0 in array.shape:
-        raise DataError(f"{where} is empty, shape {list(array.shape)}")
+def check_frames(name: str, array: np.ndarray) -> None:
+    """Raise `DataError`, beginning with `name`, unless `array` is uint8 [S, T, H, H, C] with C = 1 or 3."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 5:
+        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "damaged"
+        raise DataError(f"{name} is {found}; need uint8 [sequences, T, H, H, C], 0 to 255")
+    if array.shape[2] != array.shape[3] or array.shape[4] not in (1, 3) or 0 in array.shape:
+        raise DataError(f"{name} has shape {list(array.shape)}; need square frames of 1 or 3 channels, at least one")

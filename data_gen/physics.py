@@ -1,13 +1,13 @@
-"""Trajectories of the simulated systems: plain functions of state and parameters (original: generators.py).
+"""Trajectories of the simulated systems: plain functions of state and parameters (the original's generators.py).
 
-Positions and velocities are float64 arrays [N, 2, A]: N objects, (x, y), A attempts. The attempts come last,
-so that NumPy's inner loops run over them. Lengths are pixels; time is in the unit of `dt`; x grows to the
-right and y downwards. One frame step is `ode_steps` sub-steps of dt / ode_steps, each the velocity first,
-then the position.
+Positions and velocities are float64 arrays [N, 2, A]: N objects, (x, y), A attempts. The attempts come last, so
+that NumPy's inner loops run over them. Lengths are pixels; time is in the unit of `dt`; x grows to the right and
+y downwards. One frame step is `ode_steps` sub-steps of dt / ode_steps, each the velocity first, then the position.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -25,42 +25,39 @@ class Trajectories(NamedTuple):
     vel: np.ndarray
 
 
+def length(vector: np.ndarray) -> np.ndarray:
+    """Euclidean length [A] of vectors [2, A]."""
+    return np.sqrt(vector[0] * vector[0] + vector[1] * vector[1])
+
+
 def spring_acceleration(pos: np.ndarray, vel: np.ndarray, k: float, equil: float) -> np.ndarray:
     """Two unit masses on a spring of constant k and rest length 2·equil pixels; all arrays [2, 2, A]."""
     between = pos[0] - pos[1]
-    length = np.sqrt(between[0] * between[0] + between[1] * between[1])
-    force = k * (length - 2 * equil) * (between / length)
+    distance = length(between)
+    force = k * (distance - 2 * equil) * (between / distance)
     return np.stack([-force, force])
 
 
 def gravity_acceleration(pos: np.ndarray, vel: np.ndarray, g: float, m: float) -> np.ndarray:
     """N bodies of mass m under -g·m²·Σ d/r³ (the original multiplies by m twice and never divides)."""
     total = np.zeros_like(pos)
-    for i in range(len(pos)):
-        for j in range(i + 1, len(pos)):
-            between = pos[i] - pos[j]
-            distance = np.sqrt(between[0] * between[0] + between[1] * between[1])
-            pull = g * m * m * between / (distance * distance * distance)
-            total[i] -= pull
-            total[j] += pull
+    for i, j in combinations(range(len(pos)), 2):
+        between = pos[i] - pos[j]
+        distance = length(between)
+        pull = g * m * m * between / (distance * distance * distance)
+        total[i] -= pull
+        total[j] += pull
     return total
 
 
 def falling_acceleration(pos: np.ndarray, vel: np.ndarray, g: float) -> np.ndarray:
-    """Constant g downwards (+y)."""
+    """Constant g downwards (+y); 0 for no force."""
     total = np.zeros_like(pos)
     total[:, 1] = g
     return total
 
 
-def free_acceleration(pos: np.ndarray, vel: np.ndarray) -> np.ndarray:
-    """No force."""
-    return np.zeros_like(pos)
-
-
-def reflect_at_walls(
-    pos: np.ndarray, vel: np.ndarray, radius: float, side: float
-) -> tuple[np.ndarray, np.ndarray]:
+def reflect_at_walls(pos: np.ndarray, vel: np.ndarray, radius: float, side: float) -> tuple[np.ndarray, np.ndarray]:
     """Mirror positions and velocities of balls that reach the walls of a box of `side` pixels."""
     low = pos - radius <= 0
     vel = np.where(low, -vel, vel)
@@ -82,31 +79,21 @@ def touches_wall(pos: np.ndarray, radius: float, width: float, height: float | N
 def objects_within(pos: np.ndarray, distance: float) -> np.ndarray:
     """True [A] where any two objects are at most `distance` pixels apart."""
     close = np.zeros(pos.shape[2:], dtype=bool)
-    for i in range(len(pos)):
-        for j in range(i + 1, len(pos)):
-            between = pos[i] - pos[j]
-            close |= np.sqrt(between[0] * between[0] + between[1] * between[1]) <= distance
+    for i, j in combinations(range(len(pos)), 2):
+        close |= length(pos[i] - pos[j]) <= distance
     return close
 
 
 def simulate(
-    pos: np.ndarray,
-    vel: np.ndarray,
-    seq_len: int,
-    dt: float,
-    ode_steps: int,
-    acceleration: Acceleration,
-    reflect: Reflection | None = None,
-    reject: Rejection | None = None,
+    pos: np.ndarray, vel: np.ndarray, seq_len: int, dt: float, ode_steps: int,
+    acceleration: Acceleration, reflect: Reflection | None = None, reject: Rejection | None = None,
 ) -> Trajectories:
-    """Run all attempts for `seq_len` frames, dropping those that `reject` marks.
+    """Run all attempts from their states `pos`, `vel` [N, 2, A] in frame 0, dropping those that `reject` marks.
 
     Args:
-        pos, vel: initial states [N, 2, A]; they are frame 0.
         seq_len: number of frames T. The step after the last frame is simulated too, as in the original: an
-            attempt that hits a wall there is dropped although no frame shows it.
-        dt: time between two frames.
-        ode_steps: sub-steps in each.
+            attempt that reaches a wall there is dropped although no frame shows it.
+        dt, ode_steps: time between two frames, and the number of sub-steps in it.
         acceleration: (pos, vel) -> [N, 2, A].
         reflect: (pos, vel) -> (pos, vel), applied after each sub-step.
         reject: (pos, frame) -> bool [A], asked after each sub-step on the way from `frame` to the next.
@@ -126,8 +113,7 @@ def simulate(
                 if reject is not None:
                     bad |= reject(pos, frame)
             if bad.any():
-                good = ~bad
-                alive, pos, vel = alive[good], pos[:, :, good], vel[:, :, good]
+                alive, pos, vel = alive[~bad], pos[:, :, ~bad], vel[:, :, ~bad]
     columns = [np.searchsorted(ids, alive) for ids, _, _ in history]
     all_pos = np.stack([p[:, :, c] for (_, p, _), c in zip(history, columns)])
     all_vel = np.stack([v[:, :, c] for (_, _, v), c in zip(history, columns)])

@@ -5,6 +5,7 @@ A disc on a black canvas depends only on its integer centre there: its picture i
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Callable
 
 import numpy as np
@@ -23,154 +24,107 @@ def disc_mask(rows: np.ndarray, cols: np.ndarray, centre: np.ndarray, radius: fl
 
 
 class DiscStamps:
-    """Pictures of one disc at any integer canvas centre, each computed once.
+    """Pictures of one disc at any integer canvas centre, each computed once: `stamps` uint8 [M, K, K], K = `cells`.
 
-    Attributes:
-        cells: side K of a stamp in pixels.
-        stamps: uint8 [M, K, K], those computed so far.
-
-    Args:
-        radius: in frame pixels.
-        side: frame side H.
-        scale: enlargement of the canvas.
+    `radius` and the frame's side H are in frame pixels.
     """
 
-    def __init__(self, radius: float, side: int, scale: int = DISC_SCALE) -> None:
-        self.radius, self.side, self.scale = radius * scale, side, scale
-        self.reach = len(gaussian_taps(scale)) - 1
+    def __init__(self, radius: float, side: int) -> None:
+        self.radius, self.side = radius * DISC_SCALE, side
+        self.reach = len(gaussian_taps(DISC_SCALE)) - 1
         self.span = int(np.ceil(self.radius)) + self.reach  # no pixel further away feels the disc
-        self.cells = min(side, 2 * self.span // scale + 2)
-        # Beyond this distance from the edges the stamp depends on the centre's place in its cell only.
-        self.border = -(-self.span // scale) * scale + scale
+        self.cells = min(side, 2 * self.span // DISC_SCALE + 2)
+        # Centres from -margin to size + margin matter; those further out show nothing, and look alike.
+        self.margin = self.span + DISC_SCALE
         self.stamps = np.zeros((0, self.cells, self.cells), np.uint8)
-        self.row_of = np.full((0,), -1)
+        self.stamp_of = np.full((side * DISC_SCALE + 2 * self.margin,) * 2, -1)  # (col, row) -> number of its stamp
 
     def corner(self, centre: np.ndarray) -> np.ndarray:
         """First pixel of the stamp along each axis, for integer canvas centres (any shape)."""
-        return np.clip((centre - self.span) // self.scale, 0, self.side - self.cells)
-
-    def _same_place(self, centre: np.ndarray) -> np.ndarray:
-        """Replace inner centres by the one of the same place in its cell next to the border."""
-        size = self.side * self.scale
-        inner = (centre >= self.border) & (centre < size - self.border - self.scale)
-        return np.where(inner, self.border + (centre - self.border) % self.scale, centre)
+        return np.clip((centre - self.span) // DISC_SCALE, 0, self.side - self.cells)
 
     def __call__(self, centre: np.ndarray) -> np.ndarray:
         """Stamps uint8 [M, K, K] of integer canvas centres [M, 2] = (col, row)."""
-        low = -self.span - self.scale  # centres further out show nothing; they all look alike
-        width = self.side * self.scale - 2 * low
-        place = np.clip(self._same_place(centre), low, low + width - 1) - low
-        keys, inverse = np.unique(place[:, 0] * width + place[:, 1], return_inverse=True)
-        if len(self.row_of) == 0:
-            self.row_of = np.full(width * width, -1)
-        new = keys[self.row_of[keys] < 0]
-        if len(new):
-            self.row_of[new] = len(self.stamps) + np.arange(len(new))
-            centres = np.stack([new // width, new % width], axis=1) + low
-            parts = [self._compute(centres[i : i + CHUNK]) for i in range(0, len(new), CHUNK)]
+        # Away from the edges a stamp depends on the centre's place in its cell only: take the first such cell.
+        size, border = self.side * DISC_SCALE, (self.span // DISC_SCALE + 2) * DISC_SCALE
+        inner = (centre >= border) & (centre < size - border - DISC_SCALE)
+        place = np.where(inner, border + centre % DISC_SCALE, np.clip(centre, -self.margin, size + self.margin - 1))
+        col, row = (place + self.margin).T
+        missing = np.unique(place[self.stamp_of[col, row] < 0], axis=0)
+        if len(missing):
+            self.stamp_of[tuple((missing + self.margin).T)] = len(self.stamps) + np.arange(len(missing))
+            parts = [self._compute(missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)]
             self.stamps = np.concatenate([self.stamps, *parts])
-        return self.stamps[self.row_of[keys][inverse.reshape(-1)]]
+        return self.stamps[self.stamp_of[col, row]]
 
     def _compute(self, centre: np.ndarray) -> np.ndarray:
-        length = self.cells * self.scale + 2 * self.reach
-        start = self.corner(centre) * self.scale - self.reach
-        index = mirrored(start, length, self.side * self.scale)
+        start = self.corner(centre) * DISC_SCALE - self.reach
+        index = mirrored(start, self.cells * DISC_SCALE + 2 * self.reach, self.side * DISC_SCALE)
         mask = disc_mask(index[:, 1], index[:, 0], centre, self.radius).astype(np.float32)
-        cells = cell_centres(self.scale, self.cells)
-        return to_uint8(shrink_extended(mask, self.scale, cells, cells))
+        cells = cell_centres(DISC_SCALE, self.cells)
+        return to_uint8(shrink_extended(mask, DISC_SCALE, cells, cells))
 
 
-def disc_canvas(centre: np.ndarray, radius: float, side: int, background: np.ndarray | None) -> np.ndarray:
-    """Full float32 canvases [n, side, side] with discs of value 1 at centres [n, N, 2]."""
-    n = len(centre)
-    canvas = np.zeros((n, side, side), np.float32)
-    if background is not None:
-        canvas[:] = background
-    line = np.broadcast_to(np.arange(side), (n, side))
+def disc_canvas(centre: np.ndarray, radius: float, side: int, background: np.ndarray | float = 0.0) -> np.ndarray:
+    """Full float32 canvases [n, side, side] with discs of value 1 at centres [n, N, 2], on 0 or [side, side]."""
+    canvas = np.empty((len(centre), side, side), np.float32)
+    canvas[:] = background
+    line = np.broadcast_to(np.arange(side), (len(centre), side))
     for j in range(centre.shape[1]):
         canvas[disc_mask(line, line, centre[:, j], radius)] = 1
     return canvas
 
 
-def render_discs(
-    pos: np.ndarray,
-    radius: float,
-    side: int,
-    color: bool,
-    background: Callable[[int], np.ndarray] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Frames of discs at the given positions.
-
-    Args:
-        pos: [S, T, N, 2] pixels.
-        radius: pixels.
-        side: H.
-        color: True: [.., 3], object j in channel 2 - j; False: one channel for all.
-        background: sequence number -> canvas [10·H, 10·H] behind its discs (grey frames only); None is black.
-        progress: called with the number of sequences finished.
-
-    Returns:
-        uint8 [S, T, H, H, 3 or 1].
-    """
-    sequences, steps, n_objs = pos.shape[:3]
-    centre = (pos * DISC_SCALE).astype(np.int64)  # truncation towards zero, as int() does
-    frames = np.zeros((sequences, steps, side, side, 3 if color else 1), np.uint8)
-    stamps = DiscStamps(radius, side)
-    for first in range(0, sequences, CHUNK):
-        part = frames[first : first + CHUNK].reshape(-1, side, side, frames.shape[-1])
-        places = centre[first : first + CHUNK].reshape(-1, n_objs, 2)
-        if background is None:
-            _stamp_discs(part, places, stamps, color)
-            if not color and n_objs > 1:
-                _redraw(part, places, stamps, _overlapping(places, stamps))
-        else:
-            for s in range(first, min(first + CHUNK, sequences)):
-                every = np.arange((s - first) * steps, (s - first + 1) * steps)
-                _redraw(part, places, stamps, every, background(s))
-        if progress is not None:
-            progress(min(first + CHUNK, sequences))
+def draw_whole(centre: np.ndarray, radius: float, side: int, background: np.ndarray | float = 0.0) -> np.ndarray:
+    """Grey frames uint8 [n, H, H] the slow way: whole canvases of discs at canvas centres [n, N, 2], shrunk."""
+    frames = np.empty((len(centre), side, side), np.uint8)
+    for i in range(0, len(centre), 16):
+        canvas = disc_canvas(centre[i : i + 16], radius * DISC_SCALE, side * DISC_SCALE, background)
+        frames[i : i + 16] = to_uint8(shrink(canvas, DISC_SCALE))
     return frames
 
 
-def _stamp_discs(frames: np.ndarray, places: np.ndarray, stamps: DiscStamps, color: bool) -> None:
-    each = np.arange(len(frames))[:, None, None]
+def render_discs(
+    pos: np.ndarray, radius: float, side: int, color: bool, progress: Callable[[int], None] = lambda done: None
+) -> np.ndarray:
+    """Frames uint8 [S, T, H, H, C] of discs at `pos` [S, T, N, 2] (pixels), on black.
+
+    With `color` C is 3, and object j is in channel 2 - j; else all are in the one channel. `progress` is called with
+    the number of sequences finished.
+    """
+    centres = (pos * DISC_SCALE).astype(np.int64)  # truncation towards zero, as int() does
+    frames = np.zeros((*pos.shape[:2], side, side, 3 if color else 1), np.uint8)
+    stamps = DiscStamps(radius, side)
     grid = np.arange(stamps.cells)
-    for j in range(places.shape[1]):
-        corner = stamps.corner(places[:, j])
-        rows = corner[:, 1, None, None] + grid[:, None]
-        cols = corner[:, 0, None, None] + grid
-        channel = 2 - j if color else 0
-        place = each, rows, cols, channel
-        frames[place] = np.maximum(frames[place], stamps(places[:, j]))
+    for first in range(0, len(pos), CHUNK):
+        part = frames[first : first + CHUNK].reshape(-1, side, side, frames.shape[-1])
+        centre = centres[first : first + CHUNK].reshape(-1, pos.shape[2], 2)
+        corner = stamps.corner(centre)
+        for j in range(pos.shape[2]):
+            rows, cols = corner[:, j, 1, None, None] + grid[:, None], corner[:, j, 0, None, None] + grid
+            place = np.arange(len(part))[:, None, None], rows, cols, 2 - j if color else 0
+            part[place] = np.maximum(part[place], stamps(centre[:, j]))
+        if not color:  # where two stamps share pixels, the sum is rounded differently
+            shared = np.zeros(len(part), dtype=bool)
+            for i, j in combinations(range(pos.shape[2]), 2):
+                shared |= (np.abs(corner[:, i] - corner[:, j]) < stamps.cells).all(axis=1)
+            part[shared, :, :, 0] = draw_whole(centre[shared], radius, side)
+        progress(min(first + CHUNK, len(pos)))
+    return frames
 
 
-def _overlapping(places: np.ndarray, stamps: DiscStamps) -> np.ndarray:
-    """Frames in which two stamps share pixels: there the sum is rounded differently, so they are redrawn."""
-    corner = stamps.corner(places)
-    shared = np.zeros(len(places), dtype=bool)
-    for i in range(places.shape[1]):
-        for j in range(i):
-            shared |= (np.abs(corner[:, i] - corner[:, j]) < stamps.cells).all(axis=1)
-    return np.nonzero(shared)[0]
+def render_before_pictures(
+    pos: np.ndarray, radius: float, side: int, canvas: Callable[[int], np.ndarray], progress: Callable[[int], None]
+) -> np.ndarray:
+    """Grey frames uint8 [S, T, H, H, 1] of discs [S, T, N, 2] before `canvas(sequence)` [10·H, 10·H]."""
+    frames = np.empty((*pos.shape[:2], side, side, 1), np.uint8)
+    for i, centre in enumerate((pos * DISC_SCALE).astype(np.int64)):
+        frames[i, ..., 0] = draw_whole(centre, radius, side, canvas(i))
+        progress(i + 1)
+    return frames
 
 
-def _redraw(
-    frames: np.ndarray,
-    places: np.ndarray,
-    stamps: DiscStamps,
-    which: np.ndarray,
-    background: np.ndarray | None = None,
-) -> None:
-    size = stamps.side * DISC_SCALE
-    for i in range(0, len(which), 16):
-        some = which[i : i + 16]
-        canvas = disc_canvas(places[some], stamps.radius, size, background)
-        frames[some, :, :, 0] = to_uint8(shrink(canvas, DISC_SCALE))
-
-
-def render_balls_at_frame_scale(pos: np.ndarray, radius: float, side: int) -> np.ndarray:
+def render_discs_at_frame_scale(pos: np.ndarray, radius: float, side: int) -> np.ndarray:
     """Grey frames uint8 [S, T, H, H, 1] of single balls [S, T, 1, 2], not smoothed (falling_ball)."""
-    centre = pos.astype(np.int64).reshape(-1, 1, 2)
-    frames = to_uint8(disc_canvas(centre, radius, side, None))
-    return frames.reshape(pos.shape[:2] + (side, side, 1))
+    frames = to_uint8(disc_canvas(pos.astype(np.int64).reshape(-1, 1, 2), radius, side))
+    return frames.reshape(*pos.shape[:2], side, side, 1)

@@ -1,84 +1,137 @@
-"""Finding the objects: what the autoencoder stage of `physics_models.staged` minimises, and how it is judged.
+"""Supervision by motion: what the stage `autoencoder` minimizes, and how its outcome is judged.
 
-The original finds objects through the reconstruction alone: one after the other, and not with every seed. The
-*guide* is an opt-in help for the first steps. It uses what the model assumes anyway, that a frame is a fixed
-background with N objects of fixed looks. Pixels that differ from the background are sorted into N kinds by the
-colour of that difference; each encoder mask is drawn to one kind, and the location net to where that kind lies.
-The guide fades out; what remains is the reconstruction loss alone. Objects of one and the same colour it cannot
-tell apart: it is then left out.
+The paper finds objects by the reconstruction alone, and not with every seed. Here the first steps are supervised by
+where objects move (`physics_models.motion`, from the frames alone): each encoder mask is drawn to the pixels of one
+moving object, the background's mask to the still pixels, and the positions to the objects' centres. The supervision
+fades out; the last steps minimize the paper's reconstruction loss alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from physics_models.physics_net import PhysicsNet
+from physics_models import motion, viz
+from physics_models.experiment import write_atomically
+from physics_models.physics_net import PhysicsNet
 
+FADE = (0.5, 0.7)  # of the stage's steps: the supervision is whole until the first, gone from the second on
+MASKS, BACKGROUND, POSITIONS = 5.0, 1.0, 0.3  # weights; the last one per px²
+SAMPLE = 2500  # random frames that background, looks and counts are taken from
+CLUSTERED = 2000  # clear frames that looks are clustered on
+MIN_CLEAR = 0.05  # share of clear frames below which there is no supervision
+CHUNK = 1000  # frames at a time
+EXPLAINED, IN_USE = 0.5, 0.25  # see `Verdict.found`
+PICTURE_FRAMES, TILE = 5, 192  # of objects.png; side of each in pixels
+PALETTE = np.array([[230, 60, 60], [60, 130, 255], [70, 200, 80], [240, 200, 40], [200, 90, 220], [60, 210, 220]]) / 255
 TINY = 1e-6
-# Of the largest difference from the background: above it a pixel counts as an object's, below as the background's.
-FOREGROUND, STILL = 0.2, 0.02
-CLUSTER_TRIES, CLUSTER_ROUNDS = 10, 20
-SAME_COLOUR = 0.2  # distance of two kinds' unit vectors of colour under which they are one kind
 
 
-@dataclass(frozen=True)
-class Guide:
-    """Weights of the guide's terms in the autoencoder's loss."""
+class Discovery(NamedTuple):
+    """What moves in the training frames."""
 
-    label: float = 5.0  # of the cross-entropy of the encoder's masks on the foreground
-    outside: float = 1.0  # of the same on the background, whose mask should have it
-    locate: float = 0.3  # of the squared distance of a position from where its kind lies, per squared pixel
+    scene: motion.Scene
+    kinds: motion.Kinds | None  # None without enough clear frames
+    counts: np.ndarray  # [F], blobs in each of a sample of the frames
+    centres: np.ndarray  # [S, T, N, 2] in pixels, NaN where the frame is not clear
+    n_objs: int
+
+    @property
+    def clear(self) -> float:
+        """Share of the frames of the sample that have exactly N blobs."""
+        return float((self.counts == self.n_objs).mean())
 
 
-class Kinds(NamedTuple):
-    """What tells the objects of a film apart."""
+def discover(frames: np.ndarray, n_objs: int, to_float: Callable[[np.ndarray], np.ndarray]) -> Discovery:
+    """Find the moving objects in uint8 `frames` [S, T, H, H, C'].
 
-    background: np.ndarray  # [H, H, C] in [0, 1], the median frame
-    colours: np.ndarray  # [N, C], unit vectors: colour of an object minus that of the background
-
-
-def find_kinds(frames: np.ndarray, n_objs: int) -> Kinds | None:
-    """The `Kinds` in float `frames` [F, H, H, C] in [0, 1]; None if their colours do not tell `n_objs` apart.
-
-    A clustering (k-means, weighted by how strongly a pixel differs) of the directions in which pixels differ from
-    the median frame. A function of the frames alone: no random numbers enter from outside.
+    `to_float` makes float32 [F, H, H, C] in [0, 1] of uint8 [F, H, H, C']. Depends on the frames alone.
     """
-    background = np.median(frames, axis=0).astype(np.float32)
-    differences = (frames - background).reshape(-1, frames.shape[-1])
-    strength = np.linalg.norm(differences, axis=-1)
-    chosen = strength > FOREGROUND * max(strength.max(), TINY)
-    differences, strength = differences[chosen], strength[chosen]
-    if len(differences) < n_objs:
-        return None
-    colours = cluster(differences / strength[:, None], np.square(strength), n_objs)
-    apart = np.linalg.norm(colours[:, None] - colours, axis=-1) + 2 * np.eye(n_objs)
-    return Kinds(background, colours.astype(np.float32)) if apart.min() > SAME_COLOUR else None
+    random = np.random.RandomState(0)
+    flat = frames.reshape(-1, *frames.shape[2:])
+    sample = to_float(flat[random.permutation(len(flat))[:SAMPLE]])
+    scene = motion.find_scene(sample, random)
+    blobs = motion.find_blobs(sample, scene)
+    counts = motion.count_blobs(blobs, len(sample))
+    centres = np.full((len(flat), n_objs, 2), np.nan, np.float32)
+    kinds = None
+    if (counts == n_objs).mean() >= MIN_CLEAR and n_objs <= motion.MAX_NAMED:
+        looks = motion.of_clear_frames(blobs, counts, n_objs)[1]
+        kinds = motion.cluster_looks(looks[:CLUSTERED], random)
+        for start in range(0, len(flat), CHUNK):
+            part = to_float(flat[start : start + CHUNK])
+            blobs = motion.find_blobs(part, scene)
+            clear = motion.count_blobs(blobs, len(part))
+            places, looks = motion.of_clear_frames(blobs, clear, n_objs)
+            order = motion.name_blobs(looks, kinds.looks)
+            here = start + np.nonzero(clear == n_objs)[0]
+            centres[here] = np.take_along_axis(places, order[:, :, None], axis=1)
+    return Discovery(scene, kinds, counts, centres.reshape(*frames.shape[:2], n_objs, 2), n_objs)
 
 
-def cluster(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """The centres [count, C] of the best of several k-means clusterings of weighted `points` [n, C]."""
-    random, best_inertia, best = np.random.RandomState(0), np.inf, np.zeros((0, points.shape[1]))
-    for _ in range(CLUSTER_TRIES):
-        centres = points[random.choice(len(points), 1)]
-        while len(centres) < count:  # the next centre far from those before
-            far = np.square(points[:, None] - centres).sum(-1).min(1) * weights + TINY
-            centres = np.concatenate([centres, points[random.choice(len(points), 1, p=far / far.sum())]])
-        for _ in range(CLUSTER_ROUNDS):
-            distances = np.square(points[:, None] - centres).sum(-1)
-            nearest = distances.argmin(1)
-            for j in range(count):
-                mine = nearest == j
-                if mine.any():
-                    centres[j] = np.average(points[mine], axis=0, weights=weights[mine])
-        inertia = float((distances.min(1) * weights).sum())
-        if inertia < best_inertia:
-            best_inertia, best = inertia, centres.copy()
-    return best
+def describe(found: Discovery) -> list[str]:
+    """What was found, in lines for the log."""
+    lines = [f"{found.clear:.1%} of the frames are clear (exactly {found.n_objs} moving objects apart from each other)"]
+    likely, share = motion.estimate_n_objs(found.counts)
+    if likely > found.n_objs or found.kinds is None:  # objects that touch often make the number smaller
+        objects = "object" if likely == 1 else "objects"
+        lines.append(
+            f"warning: {share:.0%} of the frames have exactly {likely} moving {objects}; --n_objs={found.n_objs}"
+        )
+    if found.kinds is None:
+        reason = f"more than {motion.MAX_NAMED} objects" if found.n_objs > motion.MAX_NAMED else "too few clear frames"
+        lines.append(f"warning: no supervision by motion: {reason}")
+    elif not found.kinds.distinct:
+        lines.append(
+            f"the objects look the same (ratio {found.kinds.ratio:.2f}): "
+            "their names cannot be told from single frames"
+        )
+    else:
+        lines.append(f"the objects look different (ratio {found.kinds.ratio:.3g})")
+    return lines
+
+
+def save_picture(found: Discovery, frames: np.ndarray, path: str | Path) -> None:
+    """Write objects.png: the N mean looks, then five of `frames` [F, H, H, C] with their moving objects' centres."""
+    background = found.scene.background
+    side, channels = background.shape[0], background.shape[-1]
+    tiles, marks = [], []
+    if found.kinds is not None:
+        window, border = side // 2, side // 4
+        for look in found.kinds.looks:
+            tile = np.broadcast_to(background.mean((0, 1)), background.shape).copy()
+            tile[border : border + window, border : border + window] += look.reshape(window, window, channels)
+            tiles.append(tile)
+            marks.append([])
+    blobs = motion.find_blobs(frames[:PICTURE_FRAMES], found.scene)
+    counts = motion.count_blobs(blobs, len(frames[:PICTURE_FRAMES]))
+    for index, frame in enumerate(frames[:PICTURE_FRAMES]):
+        places, looks = blobs.centre[blobs.frame == index], blobs.look[blobs.frame == index]
+        if found.kinds is not None and counts[index] == found.n_objs:
+            places = places[motion.name_blobs(looks[None], found.kinds.looks)[0]]
+        tiles.append(frame)
+        marks.append(places)
+    scale = max(TILE // side, 1)
+    large = np.repeat(np.repeat(np.repeat(np.stack(tiles), scale, 1), scale, 2), 3 // channels, -1)
+    for tile, places in zip(large, marks):
+        for color, (x, y) in zip(np.resize(PALETTE, (len(places), 3)), places):
+            column, row, arm = int(x * scale), int(y * scale), scale
+            tile[max(row - arm, 0) : row + arm + 1, column] = color
+            tile[row, max(column - arm, 0) : column + arm + 1] = color
+    sheet = viz.to_image(viz.gallery(large, len(large)))
+    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+
+
+# The loss
+
+
+def fade(done: float) -> float:
+    """The weight of the supervision when the share `done` of the stage's steps is done: 1 until half, 0 from 70 %."""
+    return float(np.clip((FADE[1] - done) / (FADE[1] - FADE[0]), 0.0, 1.0))
 
 
 def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
@@ -86,62 +139,81 @@ def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(frames, decoded), axis=[1, 2, 3]))
 
 
-def guide_loss(frames: tf.Tensor, masks: tf.Tensor, positions: tf.Tensor, kinds: Kinds, guide: Guide) -> tf.Tensor:
-    """The guide's loss, a scalar, for `frames` [F, H, H, C] in [0, 1].
+def motion_loss(
+    frames: tf.Tensor, masks: tf.Tensor, positions: tf.Tensor, centres: tf.Tensor, found: Discovery
+) -> tf.Tensor:
+    """The supervision's loss, a scalar, for `frames` [F, H, H, C] in [0, 1] with `centres` [F, N, 2] (pixels).
 
-    `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's.
+    `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's. In clear frames, a moving pixel
+    belongs to the nearest centre: 5 times the mean of −log mask over an object's pixels, averaged over the objects,
+    and 0.3 times the squared distances of the positions from the centres. In all frames, once the mean of −log of
+    the background's mask over the still pixels. Where objects look the same, each frame's best assignment counts.
     """
-    size, n_objs = frames.shape[1], len(kinds.colours)
-    difference = frames - kinds.background
-    strength = tf.norm(difference + TINY, axis=-1)  # [F, H, H]
-    likeness = tf.einsum("fhwc,nc->fhwn", difference, kinds.colours)
-    kind = tf.one_hot(tf.argmax(likeness, axis=-1), n_objs)
-    largest = tf.reduce_max(strength)
-    energy = tf.square(strength) * tf.cast(strength > FOREGROUND * largest, tf.float32)
-    shares = energy[..., None] * kind  # [F, H, H, N]
-    shares /= tf.reduce_sum(shares, axis=[1, 2], keepdims=True) + TINY  # each kind weighs one, however large it is
-    logs = tf.math.log(masks + TINY)
-    object_logs, background_log = tf.split(logs, [n_objs, 1], axis=-1)
-    label = -tf.reduce_sum(shares * object_logs, axis=[1, 2, 3]) / n_objs
-    still = tf.cast(strength < STILL * largest, tf.float32)[..., None]
-    outside = -tf.reduce_sum(still * background_log, axis=[1, 2, 3]) / (tf.reduce_sum(still, axis=[1, 2, 3]) + TINY)
-    middle = tf.range(size, dtype=tf.float32) + 0.5  # of each pixel
-    centre = tf.stack([tf.einsum("fhwn,w->fn", shares, middle), tf.einsum("fhwn,h->fn", shares, middle)], axis=-1)
-    there = tf.cast(tf.reduce_sum(shares, axis=[1, 2]) > 0.5, tf.float32)  # [F, N]: a hidden object lies nowhere
-    away = tf.reduce_sum(tf.math.squared_difference(tf.reshape(positions, [-1, n_objs, 2]), centre), axis=-1)
-    locate = tf.reduce_sum(there * away, axis=-1)
-    return tf.reduce_mean(guide.label * label + guide.outside * outside + guide.locate * locate)
+    n_objs, scene = found.n_objs, found.scene
+    strength = tf.norm(frames - scene.background, axis=-1)  # [F, H, H]
+    clear = tf.reduce_all(tf.math.is_finite(centres), axis=[1, 2])
+    centres = tf.where(clear[:, None, None], centres, 0.0)
+    middles = tf.range(frames.shape[1], dtype=tf.float32) + 0.5
+    across = tf.math.squared_difference(middles, centres[:, :, 0, None])[:, None, :]  # [F, 1, N, W]
+    down = tf.math.squared_difference(middles, centres[:, :, 1, None])  # [F, N, H]
+    distance = tf.transpose(down, [0, 2, 1])[..., None] + across  # [F, H, N, W]
+    nearest = tf.one_hot(tf.argmin(distance, axis=2), n_objs)  # [F, H, W, N]
+    near = tf.cast(tf.reduce_min(distance, axis=2) < 2 * (frames.shape[1] / 4) ** 2, tf.float32)
+    owned = nearest * (near * tf.cast(strength > scene.moving_above, tf.float32))[..., None]
+    logs = -tf.math.log(masks + TINY)
+    label = tf.einsum("fhwk,fhwj->fkj", owned, logs[..., :n_objs]) / (tf.reduce_sum(owned, [1, 2])[..., None] + TINY)
+    away = tf.math.squared_difference(centres[:, :, None], tf.reshape(positions, [-1, 1, n_objs, 2]))
+    pairs = MASKS / n_objs * label + POSITIONS * tf.reduce_sum(away, axis=-1)  # [F, centre, mask]
+    if found.kinds is not None and not found.kinds.distinct:
+        orders = motion.orders(n_objs)
+        best = tf.reduce_min(sum(tf.gather(pairs[:, k], orders[:, k], axis=1) for k in range(n_objs)), axis=1)
+    else:
+        best = tf.linalg.trace(pairs)
+    still = tf.cast(strength < scene.still_below, tf.float32)
+    outside = tf.reduce_sum(still * logs[..., n_objs], [1, 2]) / (tf.reduce_sum(still, [1, 2]) + TINY)
+    objects = tf.reduce_mean(tf.where(clear, best, 0.0)) / max(found.clear, MIN_CLEAR)
+    return objects + BACKGROUND * tf.reduce_mean(outside)
 
 
 def autoencoder_loss(
-    net: PhysicsNet, frames: tf.Tensor, guide: Guide, strength: tf.Tensor, kinds: Kinds | None
+    net: PhysicsNet, frames: tf.Tensor, centres: tf.Tensor, weight: tf.Tensor, found: Discovery | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(loss, its reconstruction part) of encoding and decoding `frames` [F, H, H, C], each by itself.
 
-    `strength` (1 … 0) scales the guide; without `kinds` there is none.
+    `weight` (1 … 0, see `fade`) scales the supervision; without `found` there is none.
     """
     encoding = net.encoder(frames)
     recons = reconstruction_error(frames, net.decoder(encoding.positions))
-    if kinds is None:
+    if found is None:
         return recons, recons
-    return recons + strength * guide_loss(frames, encoding.masks, encoding.positions, kinds, guide), recons
+    return recons + weight * motion_loss(frames, encoding.masks, encoding.positions, centres, found), recons
 
 
-def objects_in_use(net: PhysicsNet, frames: tf.Tensor) -> tuple[float, np.ndarray]:
-    """How well `frames` [F, H, H, C] are reconstructed, and what each object does for it.
+# The outcome
 
-    Returns the reconstruction loss and, for each of the N objects, by how much it grows when that object's layer
-    is taken out, as a fraction of an equal share of what all objects explain: about 1 for each object that
-    draws a ball of its own, about 0 for one that draws nothing or what another draws as well.
-    """
+
+class Verdict(NamedTuple):
+    """How much of what moves is explained, and by whom. Errors are summed over a frame, averaged over frames."""
+
+    explained: float
+    contributions: np.ndarray  # [N]
+
+    @property
+    def found(self) -> bool:
+        """Whether the objects count as found."""
+        return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
+
+
+def object_contributions(net: PhysicsNet, frames: tf.Tensor, scene: motion.Scene) -> Verdict:
+    """Judge the reconstruction of `frames` [F, H, H, C], relative to the still background's and to the noise."""
     layers = net.decoder.layers(net.encoder(frames).positions)
     weighted = layers.masks * layers.contents
-    loss = reconstruction_error(frames, tf.reduce_sum(weighted, axis=0))
-    without_all = reconstruction_error(frames, layers.contents[-1])
+    error = float(reconstruction_error(frames, tf.reduce_sum(weighted, axis=0)))
+    still = float(reconstruction_error(frames, scene.background[None]))
     gains = []
     for j in range(net.task.n_objs):
         left = tf.reduce_sum(weighted, axis=0) - weighted[j]
         without_j = left / (1.0 - layers.masks[j] + TINY)
-        gains.append(reconstruction_error(frames, without_j) - loss)
-    equal_share = max(float(without_all) - float(loss), TINY) / net.task.n_objs
-    return float(loss), np.array([float(gain) / equal_share for gain in gains])
+        gains.append(float(reconstruction_error(frames, without_j)) - error)
+    of_motion = max(still - scene.noise, TINY)
+    return Verdict((still - error) / of_motion, np.array(gains) / max(still - error, TINY) * net.task.n_objs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -226,8 +227,13 @@ class PhysicsNet(BaseNet):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PhysicsNet:
-        """The network of a `get_config()`; a `KeyError`, `TypeError` or `ValueError` for a damaged one."""
-        return cls(**{**config, "task": Task(**config["task"])})
+        """The network of a `get_config()`; a `KeyError`, `TypeError` or `ValueError` for a damaged one.
+
+        Names that the constructor does not know, as in the markers of version 1, are ignored.
+        """
+        known = inspect.signature(cls.__init__).parameters
+        settings = {name: value for name, value in config.items() if name in known}
+        return cls(**{**settings, "task": Task(**config["task"])})
 
     def visualize_sequence(self, frames: tf.Tensor, save_dir: str | Path) -> None:
         """Draw up to five test sequences `frames` [n, T, H, H, C] in [0, 1] and write `extra_outputs.npz`.

@@ -138,8 +138,8 @@ class RunLog:
         """Seconds from each training command's first line to its last, evaluations included."""
         total = 0.0
         for command in filter(lambda command: command.trains, self.commands):
-            entries = (command, *command.train, *command.evaluations)
-            times = [entry.time for entry in entries if entry.time is not None]
+            times = [line.time for line in command.train] + [e.time for e in command.evaluations]
+            times += [] if command.time is None else [command.time]
             total += max(times) - min(times)
         return total
 

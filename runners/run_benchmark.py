@@ -1,44 +1,52 @@
-"""How fast it is: a training step, an evaluated batch, time to the first step, memory, arithmetic.
+"""Measure speed and memory: a training step, an evaluated batch, time to the first step, arithmetic.
 
 PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --batch_sizes=16,100 [--naive] [--json]
 PYTHONPATH=. python runners/run_benchmark.py --scale --out=docs         cost against batch size, T, N and H
 PYTHONPATH=. python runners/run_benchmark.py --rollout=1000             memory of 100 and of 1000 predicted steps
 
-Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables, or
-with --json one object. With --out=FOLDER the results are kept in FOLDER/speed.json, by TensorFlow version, and
-FOLDER/speed.md and FOLDER/speed.png are drawn anew from all that it holds.
+Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables or
+JSON; with --out, results are added to speed.json in that folder, and speed.md is written from all that it holds.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import math
+import statistics
 import sys
 import time
-from dataclasses import asdict
+import timeit
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 from absl import flags
 
 from physics_models.errors import ExperimentError
+from physics_models.experiment import write_atomically
+from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
-from runners import benchmark_report, run_base
-from runners.benchmark_measure import Configuration
+from runners import machine, run_base
+from runners.reproduce.report import table
 from runners.run_base import FLAGS, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
-flags.DEFINE_list("batch_sizes", "16,100", "sequences a mini-batch, separated by commas")
-flags.DEFINE_integer("steps", 10, "timed steps, after two that are not")
-flags.DEFINE_bool("naive", False, "measure the straightforward form of the decoder as well, and the ratio")
+flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
+flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed")
+flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain as well")
 flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
 flags.DEFINE_integer("rollout", 0, "measure 100 and this many predicted steps instead")
 flags.DEFINE_bool("json", False, "print JSON")
-flags.DEFINE_string("out", "", "folder of speed.json, speed.md and speed.png; by default nothing is written")
-TAKES = ("device", "jit", "mixed_precision")
+flags.DEFINE_string("out", "", "folder of speed.json and speed.md; by default nothing is written")
+ACCEPTED_FLAGS = ("device", "mixed_precision")
 
-# The training step against one size at a time, all else small enough for a laptop. T grows with the predicted frames.
+# A training step against one size at a time, all else small enough for a laptop. T grows with the predicted frames.
 SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {
     "batch": ("spring_color", 0, {b: {} for b in (16, 50, 100, 200, 400)}),
     "T": ("spring_color", 16, {t: {"train_len": t, "pred_steps": t - 6} for t in (12, 25, 50, 100)}),
@@ -46,81 +54,236 @@ SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {
     "N, gravity": ("3bp_color", 16, {n: {"n_objs": n} for n in (2, 4, 8)}),
     "H": ("spring_color", 8, {h: {"img_size": h} for h in (32, 36, 48, 64, 96, 128)}),
 }
-SCALE_STEPS = {"steps": 5, "warm_up": 1}
-ROLLOUT_BATCH = 16
+ROLLOUT_BATCH, MATMUL_SIDE = 16, 2048
+WARM_UP = 1  # steps after the first, which traces the graph
+TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Rollout by `predict_frames`"}
+HEADING = """# Speed
+
+Written by `runners/run_benchmark.py --out=docs`, run once for each part: `--naive`, `--scale`, `--rollout=1000`.
+Milliseconds: the median of the timed steps (minimum – maximum), on random frames. GFLOP: the convolutions and matrix
+products of the traced step, forwards and backwards, two operations per multiplication and addition. Share: of the
+machine's own rate in products of float32 matrices of side 2048. First: seconds from the start of the process to the end
+of the first step. Memory: the most that the process holds. Exponent: of the growth from the row before, 1 is linear.
+From 40 pixels on the network is the original's larger U-Net."""
+
+Record = dict[str, Any]  # a configuration and its numbers
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What to measure: a `part` of `TITLES`, at one batch size; `changes` are those to the task's row."""
+
+    part: str
+    task: str
+    batch: int
+    scale: str = ""  # the series of `SCALES` that it belongs to
+    changes: dict[str, Any] = field(default_factory=dict)
+    rollout: int = 0  # predicted steps
+    options: dict[str, Any] = field(default_factory=dict)  # of PhysicsNet
 
 
 def main(argv: list[str]) -> None:
     """Measure what the flags ask for, and print or write it."""
-    configurations = asked_for()
+    configurations = configurations_from_flags()
+    if FLAGS.out:
+        read(Path(FLAGS.out))  # a damaged file is found before anything is measured
     run_base.log_to_console()
     records = []
-    for i, (label, configuration) in enumerate(configurations, 1):
-        logger.info("%d of %d: %s", i, len(configurations), describe(configuration))
-        records.append({"scale": label, **in_own_process(configuration)})
+    for i, configuration in enumerate(configurations, 1):
+        logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(configuration).values())))
+        records.append(measure_in_process(configuration))
     if FLAGS.out:
-        benchmark_report.write(Path(FLAGS.out), records)
-    print(json.dumps(records, indent=1) if FLAGS.json else benchmark_report.markdown(records))
+        write(Path(FLAGS.out), records)
+    print(json.dumps(records, indent=1) if FLAGS.json else markdown(records))
 
 
-def asked_for() -> list[tuple[str, Configuration]]:
-    """(name in `SCALES` or "", configuration) pairs; an `ExperimentError` for flags that make no sense."""
+def configurations_from_flags() -> list[Configuration]:
+    """What to measure; an `ExperimentError` for flags that make no sense."""
     run_base.check_positive("steps")
     run_base.check_not_negative("rollout")
-    run_base.check_device_flag()
+    run_base.check_choice("device", ("", "cpu", "gpu"))
     tasks = list(TASKS) if FLAGS.tasks == ["all"] else FLAGS.tasks
-    for task in tasks:
-        if task not in TASKS:
-            raise ExperimentError(f"--tasks={','.join(tasks)}: no task {task}; choose from {', '.join(TASKS)}, or all")
-    if not tasks:
-        raise ExperimentError("--tasks is empty; give at least one")
-    batches = [int(b) if b.isdecimal() else 0 for b in FLAGS.batch_sizes]
+    if not tasks or not set(tasks) <= TASKS.keys():
+        raise ExperimentError(f"--tasks={','.join(tasks)}: choose from {', '.join(TASKS)}, or all")
+    batches = [int(batch) if batch.isdecimal() else 0 for batch in FLAGS.batch_sizes]
     if not batches or 0 in batches:
         raise ExperimentError(f"--batch_sizes={','.join(FLAGS.batch_sizes)}: give whole numbers from 1, as in 16,100")
-    options = {name: True for name in ("jit", "mixed_precision") if FLAGS[name].value}
     if FLAGS.scale and FLAGS.rollout:
         raise ExperimentError("--scale and --rollout: choose one")
+    options = {"mixed_precision": True} if FLAGS.mixed_precision else {}
     if FLAGS.scale:
         return [
-            (name, Configuration("train", task, batch or x, changes, **SCALE_STEPS, options=options))
-            for name, (task, batch, points) in SCALES.items()
-            for x, changes in points.items()
+            Configuration("train", task, batch or size, name, changes, options=options)
+            for name, (task, batch, sizes) in SCALES.items()
+            for size, changes in sizes.items()
         ]
     if FLAGS.rollout:
-        return [
-            ("", Configuration(part, task, ROLLOUT_BATCH, steps=1, warm_up=0, rollout=steps, options=options))
-            for task in tasks[:1]
-            for part in ("predict_frames", "forward")
-            for steps in (100, FLAGS.rollout)
-        ]
-    parts = ("train", "eval", "naive") if FLAGS.naive else ("train", "eval")
+        lengths = (100, FLAGS.rollout)
+        return [Configuration("rollout", tasks[0], ROLLOUT_BATCH, rollout=steps, options=options) for steps in lengths]
+    naive = [("train", {"decoder_type": "conv_st_decoder_plain"})] if FLAGS.naive else []
     return [
-        ("", Configuration(part, task, batch, steps=FLAGS.steps, options=options))
+        Configuration(part, task, batch, options={**options, **more})
         for task in tasks
         for batch in batches
-        for part in parts
+        for part, more in (("train", {}), *naive, ("eval", {}))
     ]
 
 
-def describe(configuration: Configuration) -> str:
-    """One configuration in a few words."""
-    changes = [f"{name}={value}" for name, value in configuration.changes.items()]
-    rollout = [f"{configuration.rollout} steps"] if configuration.rollout else []
-    return ", ".join([configuration.part, configuration.task, f"batch {configuration.batch}", *changes, *rollout])
+def measure_in_process(configuration: Configuration) -> Record:
+    """The numbers of `configuration`, measured by a new process that does nothing else."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, configuration, time.time()).result()
+        except (BrokenProcessPool, tf.errors.OpError) as error:
+            failed = f"{configuration.part}, {configuration.task}, batch {configuration.batch}"
+            raise ExperimentError(f"{failed}: stopped ({error}); out of memory?") from error
 
 
-def in_own_process(configuration: Configuration) -> dict[str, Any]:
-    """The numbers of `configuration`, measured by a process that does nothing else."""
-    root = str(run_base.repository_root())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    asked = {**asdict(configuration), "device": FLAGS.device, "started": time.time()}
-    command = [sys.executable, "-m", "runners.benchmark_measure", json.dumps(asked)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if ended.returncode:
-        lines = [line for line in ended.stderr.splitlines() if line.strip()]
-        why = lines[-1].removeprefix("error: ") if lines and ended.returncode > 0 else "killed; out of memory?"
-        raise ExperimentError(f"{describe(configuration)}: {why}")
-    return json.loads(ended.stdout.splitlines()[-1])
+def measure(configuration: Configuration, started: float) -> Record:
+    """The numbers of `configuration`, in this process, which was started at the `time.time()` `started`.
+
+    `ms`: of each timed step; `first_s`: seconds from `started` to the end of the first step.
+    """
+    if not FLAGS.is_parsed():  # the new process has the command line, not yet read
+        FLAGS(sys.argv)
+        run_base.choose_device()
+    part, task = configuration.part, replace(TASKS[configuration.task], **configuration.changes)
+    tf.keras.utils.set_random_seed(0)
+    net = PhysicsNet(task, autoencoder_loss=3.0, **configuration.options)
+    net.build_optimizer(3e-4)
+    length = {"train": task.train_len, "eval": task.test_len}.get(part, task.input_steps)
+    shape = [configuration.batch, length, task.img_size, task.img_size, net.channels]
+    frames = tf.constant(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    floats = net.to_float(frames)
+
+    def train() -> None:
+        net.train_step(frames)
+        if int(net.skipped_steps.numpy()):  # waits for the end of the step
+            raise ExperimentError(f"{task.name}: a gradient is not finite")
+
+    step: Callable[[], object] = {
+        "train": train,
+        "eval": lambda: net.eval_step(floats)[1].output.numpy(),
+        "rollout": lambda: sum(len(chunk) for chunk in net.predict_frames(floats, configuration.rollout)),
+    }[part]
+    step()
+    first = time.time() - started
+    timed = [1000 * timeit.timeit(step, number=1) for _ in range(WARM_UP + FLAGS.steps)][WARM_UP:]
+    record = {
+        **asdict(configuration), "ms": timed, "median_ms": statistics.median(timed), "first_s": first,
+        "peak_gb": machine.peak_gb(), "frames": length, "stack": machine.stack(),
+    }  # fmt: skip
+    if part == "train":
+        graph = tf.function(net.loss_and_gradients, autograph=False).get_concrete_function(frames).graph
+        record.update(gflop=count_flop(graph) / 1e9, matmul_gflops=matmul_gflops())
+    return record
+
+
+def count_flop(graph: tf.Graph) -> int:
+    """Floating-point operations of the convolutions and matrix products of a traced `graph`, forwards and backwards.
+
+    Two per multiplication and addition. Only what an output or an update needs is counted, as only that runs.
+    """
+    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    needed = set()
+    while waiting:
+        op = waiting.pop()
+        if op not in needed:
+            needed.add(op)
+            waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return sum(flop_of(op) for op in needed)
+
+
+def flop_of(op: tf.Operation) -> int:
+    """As `count_flop`, of one operation."""
+    tensors = (*op.outputs[:1], *op.inputs)
+    size = [tensor.shape.num_elements() for tensor in tensors]  # numbers in each
+    if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        return 2 * size[0] * tensors[1].shape[-2 if transposed else -1]
+    if op.type == "DepthwiseConv2dNative":
+        return 2 * size[0] * tensors[2].shape[0] * tensors[2].shape[1]
+    # Which of the tensors are the smaller images, and which is the kernel.
+    convolutions = {"Conv2D": (0, 2), "Conv2DBackpropInput": (3, 2), "Conv2DBackpropFilter": (3, 0)}
+    images, kernel = convolutions.get(op.type, (0, 0))
+    return 2 * size[images] * size[kernel] // tensors[kernel].shape[-1] if images != kernel else 0
+
+
+def matmul_gflops() -> float:
+    """The machine's rate in products of float32 matrices of side 2048, in GFLOP/s: the best of seven."""
+    a = tf.random.normal([MATMUL_SIDE, MATMUL_SIDE])
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, a)), autograph=False)
+    seconds = [timeit.timeit(lambda: product().numpy(), number=1) for _ in range(8)][1:]
+    return 2 * MATMUL_SIDE**3 / min(seconds) / 1e9
+
+
+def markdown(records: list[Record]) -> str:
+    """The tables of all `records`, measured on one stack."""
+    text = [machine.describe(records[-1]["stack"])]
+    for part, title in TITLES.items():
+        rows = [row(r) for r in records if r["part"] == part and not r["scale"]]
+        text += ["", f"### {title}", "", *table(rows)] if rows else []
+    for name in dict.fromkeys(r["scale"] for r in records if r["scale"]):
+        series = [r for r in records if r["scale"] == name]
+        rows = [{name: str(size_of(r)), **row(r, before)} for r, before in zip(series, [None, *series])]
+        text += ["", f"### Cost against {name}", "", *table(rows)]
+    return "\n".join(text)
+
+
+def row(record: Record, before: Record | None = None) -> dict[str, str]:
+    """One line of a table; in a series, with the exponent of its growth from the record `before`."""
+    seconds = record["median_ms"] / 1000
+    options = [name if value is True else str(value) for name, value in record["options"].items()]
+    cells = {"task": ", ".join([record["task"], *options]), "B": str(record["batch"])}
+    if record["rollout"]:
+        cells["steps"] = str(record["rollout"])
+    cells["ms"] = f"{record['median_ms']:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})"
+    if record["scale"]:
+        cells["exponent"] = exponent(before, record) if before else "–"
+    elif not record["rollout"]:
+        cells["sequences/s"] = f"{record['batch'] / seconds:.0f}"
+        cells["frames/s"] = f"{record['batch'] * record['frames'] / seconds:.0f}"
+    if "gflop" in record:
+        cells["GFLOP"] = f"{record['gflop']:.1f}"
+        cells["share"] = f"{record['gflop'] / seconds / record['matmul_gflops']:.0%}"
+    return {**cells, "first, s": f"{record['first_s']:.1f}", "memory, GB": f"{record['peak_gb']:.2f}"}
+
+
+def size_of(record: Record) -> int:
+    """The size that varies in the series of `record`: the first change to its task, or the batch."""
+    return next(iter(record["changes"].values()), record["batch"])
+
+
+def exponent(before: Record, record: Record) -> str:
+    """p of the growth of the time as size^p between two records."""
+    return f"{math.log(record['median_ms'] / before['median_ms']) / math.log(size_of(record) / size_of(before)):.2f}"
+
+
+def write(folder: Path, records: list[Record]) -> None:
+    """Add `records` to FOLDER/speed.json, in place of those of equal settings, and write FOLDER/speed.md from all."""
+    kept, version = read(folder), records[0]["stack"]["tensorflow"]
+    names = ("scale", "part", "task", "batch", "changes", "rollout", "options")
+    together = {json.dumps([r[name] for name in names]): r for r in [*kept.get(version, []), *records]}
+    order = ("scale", "task", "batch", "rollout")
+    kept[version] = sorted(together.values(), key=lambda r: (*(r[name] for name in order), size_of(r)))
+    text = [HEADING, *(f"## TensorFlow {name}\n\n{markdown(kept[name])}" for name in sorted(kept))]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("speed.json", json.dumps(kept, indent=1)), ("speed.md", "\n\n".join(text))):
+        write_atomically(folder / name, lambda file, content=content: file.write(f"{content}\n".encode()))
+
+
+def read(folder: Path) -> dict[str, list[Record]]:
+    """The records in FOLDER/speed.json by TensorFlow version; none if there is no such file."""
+    path = folder / "speed.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        for records in kept.values():
+            markdown(records)
+    except FileNotFoundError:
+        return {}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ExperimentError(f"{path}: not what this command writes; move it away") from error
+    return kept
 
 
 if __name__ == "__main__":

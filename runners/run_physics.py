@@ -18,15 +18,12 @@ from absl import flags
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from data_gen.recipes import RECIPES, make_dataset
-from nn.cells import CELLS
-from nn.encoders import ENCODERS
-from nn.optimizers import OPTIMIZERS
 from physics_models import checkpoints, experiment
-from physics_models.base import BaseNet
+from physics_models.base import OPTIMIZERS, BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
-from physics_models.physics_net import DECODERS, VEL_ENCODERS, PhysicsNet
+from physics_models.physics_net import CELLS, DECODERS, ENCODERS, VEL_ENCODERS, PhysicsNet
 from physics_models.run_log import save_code
 from physics_models.summaries import Summaries, check_tensorboard
 from physics_models.tasks import Task, get_task

@@ -5,18 +5,18 @@ from functools import partial
 import numpy as np
 import pytest
 
-from data_gen import attempts, physics
+from data_gen import initial_states, physics
 from data_gen.recipes import RECIPES, make_dataset
 
 
 def spring_start(n=200, seed=0):
     np.random.seed(seed)
-    return attempts.spring_pair(n, 32, 2, 6, 8.0, 8.0)
+    return initial_states.spring_pair(n, 32, 2, 6, 8.0, 8.0)
 
 
 def bodies_start(n=100, seed=0):
     np.random.seed(seed)
-    return attempts.three_bodies(n, 36, 2.0, 2.0)
+    return initial_states.three_bodies(n, 36, 2.0, 2.0)
 
 
 SPRING = partial(physics.spring_acceleration, k=4, equil=6)
@@ -75,13 +75,13 @@ def test_a_ball_falls_by_g_t_squared_over_two():
 def test_reflection_is_symmetric():
     """A mirrored start gives the mirrored path, and bouncing keeps speed and stays inside."""
     np.random.seed(3)
-    start = attempts.bouncing_pair(100, 32, 2, 8.0, 8.0)
+    start = initial_states.bouncing_pair(100, 32, 2, 8.0, 8.0)
     run = partial(
         physics.simulate,
         seq_len=30,
         dt=0.3,
         ode_steps=10,
-        acceleration=physics.free_acceleration,
+        acceleration=partial(physics.falling_acceleration, g=0),
         reflect=partial(physics.reflect_at_walls, radius=2, side=32),
     )
     path, mirrored = run(start.pos, start.vel), run(32 - start.pos, -start.vel)
@@ -95,14 +95,14 @@ def test_reflection_is_symmetric():
 def test_unfolded_reflection_is_a_straight_line():
     """The bouncing balls' positions equal a straight line folded at the walls."""
     np.random.seed(4)
-    start = attempts.bouncing_pair(50, 32, 2, 8.0, 8.0)
+    start = initial_states.bouncing_pair(50, 32, 2, 8.0, 8.0)
     path = physics.simulate(
         start.pos,
         start.vel,
         30,
         0.3,
         10,
-        physics.free_acceleration,
+        partial(physics.falling_acceleration, g=0),
         reflect=partial(physics.reflect_at_walls, radius=2, side=32),
     )
     elapsed = 0.3 * np.arange(30)[:, None, None]
@@ -114,7 +114,7 @@ def test_unfolded_reflection_is_a_straight_line():
 @pytest.mark.parametrize("task", ["spring_color", "spring_color_half", "3bp_color"])
 def test_no_wall_contact_where_nothing_reflects(task, tmp_path, splits):
     recipe = RECIPES[task]
-    make_dataset(task, str(tmp_path / "data.npz"), recipe.test_len, (20, 5, 5))
+    make_dataset(task, str(tmp_path / "data.npz"), recipe.test_len, (10, 1, 1))
     pos = splits(tmp_path / "data.npz", "pos")
     radius = recipe.physics["radius"]
     assert pos.min() > radius and pos.max() < recipe.img_size - radius
@@ -150,7 +150,7 @@ def test_saved_velocities_are_those_of_the_positions(tmp_path, splits):
 
 
 def test_random_settings_against_plain_loops():
-    """Vectorised forces and tests equal loops over single attempts."""
+    """Vectorised forces and tests equal loops over single initial_states."""
     random = np.random.RandomState(7)
     for _ in range(30):
         n_objs = random.randint(2, 5)

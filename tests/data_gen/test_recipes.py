@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,13 +81,13 @@ def test_a_dataset_is_a_function_of_task_settings_and_seed(task, tmp_path, split
     np.random.seed(99)
     before = np.random.get_state()
     paths = [str(tmp_path / f"{i}.npz") for i in range(4)]
-    make_dataset(task, paths[0], 12, SIZES, seed=5)
+    make_dataset(task, paths[0], 4, SIZES, seed=5)
     state = np.random.get_state()
     assert state[2:] == before[2:] and (state[1] == before[1]).all()
     np.random.rand(7)
-    make_dataset(task, paths[1], 12, SIZES, seed=5)
-    make_dataset(task, paths[2], 12, SIZES, seed=6)
-    make_dataset(task, paths[3], 12, SIZES, seed=5, dt=0.2)
+    make_dataset(task, paths[1], 4, SIZES, seed=5)
+    make_dataset(task, paths[2], 4, SIZES, seed=6)
+    make_dataset(task, paths[3], 4, SIZES, seed=5, dt=0.2)
     contents = [open(path, "rb").read() for path in paths]
     assert contents[0] == contents[1]
     for other in (2, 3):
@@ -95,14 +96,14 @@ def test_a_dataset_is_a_function_of_task_settings_and_seed(task, tmp_path, split
 
 def test_more_sequences_start_with_the_same(tmp_path, splits):
     make_dataset("spring_color", str(tmp_path / "a.npz"), 12, SIZES, seed=5)
-    make_dataset("spring_color", str(tmp_path / "b.npz"), 12, (600, 2, 3), seed=5)
+    make_dataset("spring_color", str(tmp_path / "b.npz"), 12, (60, 2, 3), seed=5)
     np.testing.assert_array_equal(splits(tmp_path / "a.npz"), splits(tmp_path / "b.npz")[:11])
 
 
 def test_an_existing_file_is_kept(tmp_path):
     path = tmp_path / "data.npz"
     path.write_bytes(b"mine")
-    with pytest.raises(DataError, match="exists"):
+    with pytest.raises(DataError, match=str(path)):
         make_dataset("spring_color", str(path), 12, SIZES)
     assert path.read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
     make_dataset("spring_color", str(path), 12, SIZES, overwrite=True)
@@ -110,28 +111,25 @@ def test_an_existing_file_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "changed", "reason"),
+    ("task", "changed", "named"),
     [
-        ("spring", {}, "unknown task 'spring'; the tasks are bouncing_balls, spring_color"),
-        ("spring_color", {"g": 3}, "spring_color has no setting g; it has img_size, radius"),
-        ("spring_color", {"train_set_size": 3}, "no setting train_set_size"),
-        ("spring_color", {"split_sizes": (3, 3)}, "three numbers"),
-        ("spring_color", {"split_sizes": (3, 0, 3)}, "valid set's size is 0"),
-        ("spring_color", {"seed": -1}, "seed -1"),
-        ("spring_color", {"seed": 2**32}, "seed 4294967296"),
-        ("spring_color", {"seed": 1.5}, "seed 1.5"),
-        ("spring_color", {"img_size": -32}, "out of range"),
-        ("bouncing_balls", {"radius": -1}, "radius is -1"),
-        ("3bp_color", {"dt": -0.5}, "dt is -0.5"),
-        ("spring_color_half", {"half_frames": 0}, "half_frames is 0"),
-        ("mnist_spring_color", {"digits": "/no/such/file.npz"}, "cannot read /no/such/file.npz: No such file"),
+        ("spring", {}, "spring_color"),
+        ("spring_color", {"g": 3}, "setting g"),
+        ("spring_color", {"train_set_size": 3}, "train_set_size"),
+        ("spring_color", {"split_sizes": (3, 3)}, "split_sizes"),
+        ("spring_color", {"seed": -1}, "seed"),
+        ("spring_color", {"seed": 2**32}, "seed"),
+        ("spring_color", {"seed": 1.5}, "seed"),
+        ("spring_color", {"img_size": -32}, "img_size"),
+        ("spring_color_half", {"half_frames": 0}, "half_frames"),
+        ("mnist_spring_color", {"digits": "/no/such/file.npz"}, "/no/such/file.npz"),
     ],
 )
-def test_mistakes_are_explained(task, changed, reason, tmp_path):
+def test_mistakes_are_explained(task, changed, named, tmp_path):
     arguments = {"split_sizes": SIZES, **changed}
-    with pytest.raises(DataError, match=reason):
+    with pytest.raises(DataError, match=named) as error:
         make_dataset(task, str(tmp_path / "data.npz"), 12, **arguments)
-    assert list(tmp_path.iterdir()) == []
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
 def test_settings_of_names_all_of_a_recipe():
@@ -141,16 +139,16 @@ def test_settings_of_names_all_of_a_recipe():
 
 def test_unwritable_places_are_explained(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="data.npz"):
         make_dataset("spring_color", str(tmp_path / "file" / "data.npz"), 12, SIZES)
     (tmp_path / "folder.npz").mkdir()
-    with pytest.raises(DataError, match="it is a folder"):
+    with pytest.raises(DataError, match="folder.npz"):
         make_dataset("spring_color", str(tmp_path / "folder.npz"), 12, SIZES, overwrite=True)
 
 
 def test_save_dataset_is_atomic(tmp_path):
     path = tmp_path / "data.npz"
-    assert save_dataset(str(tmp_path / "data"), {"a": np.arange(3), "meta": {"b": 1}}) == str(path)
+    save_dataset(str(path), {"a": np.arange(3), "meta": {"b": 1}})
     content = path.read_bytes()
 
     class Broken:
@@ -158,23 +156,30 @@ def test_save_dataset_is_atomic(tmp_path):
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError):
-        save_dataset(str(path), {"a": np.zeros(10**6), "b": Broken()}, overwrite=True)
+        save_dataset(str(path), {"a": np.zeros(10**6), "b": Broken()})
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
     with np.load(path, allow_pickle=False) as archive:
         assert json.loads(str(archive["meta"])) == {"b": 1}
 
 
 def test_a_killed_run_leaves_no_half_file(tmp_path):
-    command = [sys.executable, "-m", "data_gen", "--task=bouncing_balls", f"--out={tmp_path / 'data.npz'}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)  # until the file is being written
-    process.kill()
-    process.wait()
-    assert process.returncode != 0, "it was over before it was killed"
-    assert not (tmp_path / "data.npz").exists()
-    assert os.listdir(tmp_path) != []  # the unfinished part, under another name
+    """It is killed after its first array."""
+    code = (
+        "import os, signal, sys\n"
+        "import numpy as np\n"
+        "from data_gen.recipes import make_dataset\n"
+        "write = np.lib.format.write_array\n"
+        "def killed(*arguments, **settings):\n"
+        "    write(*arguments, **settings)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "np.lib.format.write_array = killed\n"
+        "make_dataset('bouncing_balls', sys.argv[1], 12, (6, 2, 3))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(generators.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "data.npz")], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".data.npz.") and left.endswith(".part")
 
 
 def test_a_picture_left_without_its_data_stops_nothing_and_is_kept(tmp_path, caplog):
@@ -183,6 +188,6 @@ def test_a_picture_left_without_its_data_stops_nothing_and_is_kept(tmp_path, cap
     picture.write_bytes(b"mine")
     make_dataset("spring_color", str(tmp_path / "data.npz"), 5, (2, 1, 1))
     assert picture.read_bytes() == b"mine" and (tmp_path / "data.npz").exists()
-    assert f"{picture} was there before and is kept" in caplog.text
+    assert f"{picture} exists and is kept" in caplog.text
     generators.generate_spring_balls_dataset(str(tmp_path / "data.npz"), 2, 1, 1, 5, radius=2)
     assert picture.read_bytes() != b"mine"

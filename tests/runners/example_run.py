@@ -6,7 +6,10 @@ import datetime
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
+
+from physics_models import checkpoints
 
 LENGTH, PREDICTED, SIDE = 12, 8, 16
 CLOCK = datetime.datetime(2026, 11, 22, 1, 36, 51)
@@ -38,7 +41,7 @@ def write_run(
 ) -> Path:
     """An experiment folder with all but templates.jpg and a checkpoint; returns it.
 
-    `rate`: training steps a second; `k`: spring constant at the end; `error`: what is added to the true frames;
+    `rate`: training steps per second; `k`: spring constant at the end; `error`: what is added to the true frames;
     `order`: the test sequences' order; `numpy2`: the parameter line as NumPy 2 prints it; `doubled`: every
     line after the training twice, as the original's second network logs.
     """
@@ -109,18 +112,13 @@ def _log(flags: dict[str, str], rate: float, k: float, numpy2: bool, doubled: bo
 
 def write_checkpoint(folder: Path, arrays: dict[str, np.ndarray], tf1: bool) -> None:
     """A checkpoint of these arrays by the original's names, in its format or in this port's."""
-    import tensorflow as tf
-
     if not tf1:
         variables = {name: tf.Variable(array) for name, array in arrays.items()}
-        progress = {"epoch": tf.Variable(20, dtype=tf.int64), "iteration": tf.Variable(1000, dtype=tf.int64)}
-        checkpoint = tf.train.Checkpoint(variables=variables, progress=progress)
-        tf.train.CheckpointManager(checkpoint, str(folder), 1, checkpoint_name="model.ckpt").save(1000)
+        checkpoints.save(folder, variables, {"epoch": 20, "iteration": 1000})
         return
     names = sorted(arrays)
-    prefix = str(folder / "model.ckpt")
     tf.raw_ops.SaveV2(
-        prefix=prefix,
+        prefix=str(folder / "model.ckpt"),
         tensor_names=names,
         shape_and_slices=[""] * len(names),
         tensors=[tf.constant(arrays[name]) for name in names],

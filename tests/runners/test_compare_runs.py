@@ -14,7 +14,7 @@ from example_run import PREDICTED, write_checkpoint, write_run
 from PIL import Image
 
 from runners import compare_runs
-from runners.compare_report import COLOUR_A, COLOUR_B, Picture, Table, as_html, as_text
+from runners.compare.report import COLOUR_A, COLOUR_B, Picture, Table, as_html, as_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {
@@ -96,7 +96,7 @@ def test_losses(report):
     assert len(last) == 9
     epochs = rows_of(report, "Losses", "epoch")
     assert list(epochs) == ["0", "2", "4", "6", "8", "12", "14", "16", "18", "20"]
-    assert epochs["0"][2:4] == ["703", "755.725"]
+    assert epochs["0"][2:4] == ["703", "755.725"]  # eval_pred_loss
 
 
 def test_parameters(report):
@@ -110,10 +110,9 @@ def test_parameters(report):
 
 def test_speed(report):
     rows = rows_of(report, "Speed", "by the log's time stamps")
-    a, b, ratio = map(float, rows["training steps a second"])
-    assert (a, b, ratio) == (pytest.approx(1.5, rel=1e-3), pytest.approx(6.0, rel=1e-3), pytest.approx(4.0, rel=1e-3))
-    # Half the batch size: twice as many sequences a second, not four times.
-    assert float(rows["sequences a second"][2]) == pytest.approx(2.0, rel=1e-3)
+    a, b, apart, ratio = map(float, rows["training steps per second"])
+    assert (a, b) == (pytest.approx(1.5, rel=1e-3), pytest.approx(6.0, rel=1e-3))
+    assert (apart, ratio) == (pytest.approx(4.5, rel=1e-3), pytest.approx(4.0, rel=1e-3))
 
 
 def test_checkpoints(report, text):
@@ -128,8 +127,12 @@ def test_checkpoints(report, text):
     assert "1 of 2 optimizer slots equal bit for bit, 1 missing in one or of another shape" in text
 
 
+def test_objects(text):
+    assert "2 of 3 learned arrays equal bit for bit, largest difference" in text
+
+
 def test_outputs(report, folders, text):
-    assert "5 sequences in common: 5 equal as 8-bit frames, 0 nearly; A alone has 1, B alone has 0." in text
+    assert "5 sequences in common, equal as 8-bit frames; A alone has 1, B alone has 0." in text
     rows = rows_of(report, "Outputs", "frame")
     assert list(rows) == ["4", "5", "6", "7", "8", "9", "10", "11", "mean"]
     a, b = (np.load(folder / "outputs.npz") for folder in folders)
@@ -194,20 +197,17 @@ def test_page_is_one_file_without_script(page):
 
 
 @pytest.mark.parametrize("keep", ["log.txt", "outputs.npz", "extra_outputs.npz", "example3.jpg", "checkpoint"])
-@pytest.mark.parametrize("swap", [False, True])
-def test_missing_parts_are_said(folders, tmp_path, keep, swap):
+def test_missing_parts_are_said(folders, tmp_path, keep):
     for file in folders[1].iterdir():
         if file.name == keep or keep == "checkpoint" and file.name.startswith("model.ckpt"):
             shutil.copy(file, tmp_path)
-    runs = (tmp_path, folders[0]) if swap else (folders[0], tmp_path)
-    report = compare_runs.compare_runs(*runs)
-    text = as_text(report)
-    letter = "A" if swap else "B"
-    for part in ("log.txt", "checkpoint", "outputs.npz", "extra_outputs.npz"):
-        assert (f"{letter} has no {part}." in text) == (part != keep)
-    assert f"{letter} has {1 if keep == 'example3.jpg' else 0}" in text.replace("A has 6 of 7, ", "")
-    if not swap:
-        as_html(report)
+    reports = [compare_runs.compare_runs(folders[0], tmp_path), compare_runs.compare_runs(tmp_path, folders[0])]
+    for letter, text in zip("BA", map(as_text, reports)):
+        for part in ("log.txt", "checkpoint", "outputs.npz", "extra_outputs.npz"):
+            assert (f"{letter} has no {part}." in text) == (part != keep)
+        assert f"{letter} has {1 if keep == 'example3.jpg' else 0}" in text.replace("A has 6 of 7, ", "")
+    if keep == "example3.jpg":
+        as_html(reports[0])
 
 
 def test_damaged_parts_are_said(folders, tmp_path):
@@ -216,21 +216,20 @@ def test_damaged_parts_are_said(folders, tmp_path):
     for file in run.iterdir():
         file.write_bytes(file.read_bytes()[:64].replace(b"2026", b"????"))
     text = as_text(compare_runs.compare_runs(folders[0], run))
-    for part in ("log.txt: no line begins", "outputs.npz: not a readable .npz", "extra_outputs.npz: not a readable"):
-        assert f"B: {run}/{part}" in text
-    assert re.search(r"^B: .*checkpoint", text, re.MULTILINE)
+    for part in ("log.txt", "model.ckpt-1000", "outputs.npz", "extra_outputs.npz"):
+        assert f"B: {run}/{part}: " in text
     assert "example0.jpg    192×32            damaged" in text
 
 
 def test_run_that_was_only_tested(folders, tmp_path):
-    """As `--test_mode` leaves it: its parameters are level lines beside the other's curves."""
+    """As `--test_mode` leaves it."""
     lines = (folders[1] / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "log.txt").write_text("".join(lines[: len(FLAGS) + 2] + lines[-2:]), encoding="utf-8")
     report = compare_runs.compare_runs(folders[0], tmp_path)
     text = as_text(report)
     assert "B's log has no training or validation lines: no curve." in text
     assert "B's log has no training: its flags are those of its last test." in text
-    assert "B's log has no two train lines to measure between." in text
+    assert "B's log has no two train lines." in text
     assert rows_of(report, "Parameters", "last parameter line")["k = exp(log_k)"][:2] == ["4", "4.3"]
 
 
@@ -242,32 +241,30 @@ def test_losses_that_are_not_finite(folders, tmp_path):
     text = as_text(report)
     assert "A: 90 train losses are not finite; not drawn." in text
     assert rows_of(report, "Losses", "last evaluation of each kind")["test file, eval_pred_loss"][0] == "inf"
-    as_html(report)
+    next(b for s in report.sections if s.title == "Losses" for b in s.blocks if isinstance(b, Picture)).render()
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "arguments, named",
     [
-        ([], "error: the following arguments are required: RUN_A, RUN_B; see --help"),
-        (["{a}"], "error: the following arguments are required: RUN_B; see --help"),
-        (["{a}", "{a}", "{a}"], "error: unrecognized arguments: {a}; see --help"),
-        (["{a}", "{a}", "--outt=x"], "error: unrecognized arguments: --outt=x; see --help"),
-        (["{a}", "{t}/none"], "error: {t}/none: no such folder; give the save_dir of an experiment"),
-        (["{t}/none", "{a}"], "error: {t}/none: no such folder; give the save_dir of an experiment"),
-        (["{a}/log.txt", "{a}"], "error: {a}/log.txt: no such folder; give the save_dir of an experiment"),
-        (["{a}", "{t}"], "error: {t}: not an experiment: no log.txt, checkpoint, outputs or pictures in it"),
-        (["{a}", "{a}", "--out={a}/log.txt"], "error: --out={a}/log.txt: cannot be made (File exists)"),
-        (["{a}", "{a}", "--out={a}/log.txt/x"], "error: --out={a}/log.txt/x: cannot be made (Not a directory)"),
+        (["{a}"], "RUN_B"),
+        (["{a}", "{a}", "--outt=x"], "--outt"),
+        (["{a}", "{t}/none"], "{t}/none"),
+        (["{a}/log.txt", "{a}"], "{a}/log.txt"),
+        (["{a}", "{t}"], "{t}"),
+        (["{a}", "{a}", "--out={a}/log.txt"], "--out={a}/log.txt"),
+        (["{a}", "{a}", "--out={a}/log.txt/x"], "--out={a}/log.txt/x"),
     ],
 )
-def test_mistakes_are_one_line(folders, tmp_path, capfd, arguments, message):
+def test_mistakes_are_one_line(folders, tmp_path, capfd, arguments, named):
     names = {"a": folders[0], "t": tmp_path}
-    before = (folders[0] / "log.txt").read_bytes()
+    before = {file: file.read_bytes() for file in folders[0].iterdir()}
     with pytest.raises(SystemExit) as error:
         compare_runs.main([argument.format(**names) for argument in arguments])
     out, err = capfd.readouterr()
-    assert (error.value.code, out, err) == (1, "", message.format(**names) + "\n")
-    assert (folders[0] / "log.txt").read_bytes() == before
+    assert (error.value.code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: ") and named.format(**names) in err
+    assert {file: file.read_bytes() for file in folders[0].iterdir()} == before
 
 
 def test_command(folders, tmp_path, text):
@@ -303,10 +300,9 @@ def test_in_a_browser(page, tmp_path):
     probed = tmp_path / "probed.html"
     # The page forbids scripts; the probe's copy allows them.
     probed.write_text(page.replace("default-src 'none'", "script-src 'unsafe-inline'").replace("</body>", PROBE))
-    for width in (1200, 500):
-        dom = browse(tmp_path, width, "--dump-dom", probed.as_uri())
-        assert "<title>images=22 bad=0 loads=0 wide=0</title>" in dom
-        assert "5 sequences in common" in dom
+    dom = browse(tmp_path, 500, "--dump-dom", probed.as_uri())
+    assert "<title>images=22 bad=0 loads=0 wide=0</title>" in dom
+    assert "5 sequences in common" in dom
     (tmp_path / "page.html").write_text(page)
     browse(tmp_path, 1200, f"--screenshot={tmp_path / 'page.png'}", (tmp_path / "page.html").as_uri())
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)

@@ -1,8 +1,7 @@
-"""reproduce_paper.py: what it runs, what it measures, what it reports."""
+"""reproduce_paper.py: what it runs and reports."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -10,25 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
 from command import run_main
+from one_command import load_command
 
-from data_gen.recipes import RECIPES, make_dataset
-from physics_models import checkpoints
 from physics_models.errors import ExperimentError
-from physics_models.experiment import write_marker
-from physics_models.physics_net import PhysicsNet
-from physics_models.staged import SETTINGS, Stage
-from physics_models.tasks import TASKS
-from runners import reproduce_measure, reproduce_paper, run_base
-from runners.reproduce_report import against, write_report
+from runners.reproduce.report import with_error, write_report
 from runners.run_base import FLAGS
 
-ROOT = Path(reproduce_paper.__file__).resolve().parent.parent
-
+ROOT = Path(__file__).resolve().parents[2]
 RUN = {
     "task": "spring_color", "seed": 0, "found": True, "stack": "TensorFlow 2",
     "true": {"k": 4.0, "l": 6.0}, "input_steps": 4, "pred_steps": 6,
@@ -39,19 +29,24 @@ RUN = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def flags():
-    if not FLAGS.is_parsed():
-        FLAGS(["test"])
+@pytest.fixture(scope="module")
+def command():
+    return load_command("reproduce_paper")
+
+
+@pytest.fixture
+def flags(command):
+    """Sets flags for one test."""
     with flagsaver.flagsaver():
-        yield
+        yield lambda *arguments: FLAGS(["test", *arguments])
 
 
-def write_entry(folder: Path, variant: str, **changes) -> None:
+def write_entry(folder: Path, variant: str, **changes) -> Path:
     entry = {**RUN, **changes}
     path = folder / variant / f"seed{entry['seed']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entry))
+    return path
 
 
 def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
@@ -66,147 +61,133 @@ def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
     assert "| spring_color | l | 6 | 6.17 (+2.8 %) | 6.3 (+5.0 %) | 6.1 (+1.7 %) | 2 of 3 | 10 min |" in text
     assert "| spring_color | 2 | 1.0323 | 1.033 | 2 | 30 | 0.5 |" in text
     assert "| spring_color-calibrated | 1 | 1 | 1.0005 | 2 | 30 | 0.5 |" in text
+    assert "| 0 | k 4.4, l 6.2 | 2 | 30 | 0.5 | 0.2 | 0.4 | 2 | 1.033 | 0.9 | 0.9 | 2 | 10.0 |" in text
     assert "| 2 | objects not found |" in text
-    assert against(5.9999, 6.0) == "6 (+0.0 %)"
+    assert with_error(5.9999, 6.0) == "6 (+0.0 %)"
     assert "(pictures/spring_color_future.png)" in text and "spring_color_ssim.png" not in text
     assert (docs / "pictures" / "spring_color_future.png").read_bytes() == b"a picture"
     assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 1, 2, 0]
 
 
-def test_log_facts_leave_pauses_out_and_count_restarts(tmp_path):
-    lines = [
-        "2026-01-01 10:00:00,000 - tf - stage - autoencoder: begins at step 0, seed 0",
-        "2026-01-01 10:02:00,500 - tf - stage - autoencoder: the objects are not found; it starts again with seed 1",
-        "--task=spring_color",
-        "2026-01-01 15:00:00,000 - tf - stage - positions: begins at step 0, seed 1",
-        "2026-01-01 15:01:00,000 - tf - stage - positions: done",
-    ]
-    (tmp_path / "log.txt").write_text("\n".join(lines))
-    assert reproduce_measure.log_facts(tmp_path) == {"wall_s": 180.5, "seeds_tried": 2}
+def test_the_report_in_docs_follows_from_its_entries(tmp_path):
+    """The entries in docs/reproduction.json give the tables of docs/reproduction.md, whichever release wrote them."""
+    entries = json.loads((ROOT / "docs" / "reproduction.json").read_text(encoding="utf-8"))
+    for entry in entries:
+        corrected = entry.get("vel_encoder") == "gauss_newton" and entry["calibrated_coords"]
+        write_entry(tmp_path, entry["task"] + ("-corrected" if corrected else ""), **entry)
+    text = write_report(tmp_path, tmp_path).read_text(encoding="utf-8")
+    there = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8").replace("-cured", "-corrected")
+
+    def rows(report):
+        return [line for line in report.splitlines() if line.startswith("| ") and "---" not in line]
+
+    assert len(rows(text)) > len(entries)
+    assert rows(text) == rows(there)
+    assert json.loads((tmp_path / "reproduction.json").read_text()) == entries
 
 
-def test_finished_runs_are_not_run_again_and_given_flags_are_passed_on(tmp_path, monkeypatch):
+def test_finished_runs_are_not_run_again_and_given_flags_go_to_the_runs(tmp_path, monkeypatch, command, flags):
     calls = []
 
-    def run(command):
-        calls.append(command)
+    def run(arguments):
+        calls.append(arguments)
+        (tmp_path / "spring_color-corrected").mkdir()
         return 1, "error: the objects were not found with any seed"
 
-    monkeypatch.setattr(reproduce_paper, "run_and_show", run)
-    FLAGS(["test", f"--experiments={tmp_path}", "--joint_steps=7", "--vel_encoder=gauss_newton", "--calibrated_coords"])
-    reproduce_paper.reproduce("spring_color", 3)
-    reproduce_paper.reproduce("spring_color", 3)
-    (command,) = calls
-    assert {"--joint_steps=7", "--vel_encoder=gauss_newton", "--seed=3", "--schedule=staged"} <= set(command)
-    assert f"--save_dir={tmp_path}/spring_color-cured/seed3" in command
-    given = ["--vel_encoder=gauss_newton", "--calibrated_coords=True", "--joint_steps=7"]
-    assert reproduce_paper.passed_on() == given  # and none that was not given
-    assert json.loads((tmp_path / "spring_color-cured" / "seed3.json").read_text())["found"] is False
+    monkeypatch.setattr(command, "run_and_show", run)
+    given = ["--calibrated_coords=True", "--joint_steps=7", "--vel_encoder=gauss_newton"]
+    flags(f"--experiments={tmp_path}", "--task=spring_color", *given)
+    command.reproduce("spring_color", 3)
+    command.reproduce("spring_color", 3)
+    assert len(calls) == 1
+    assert {f"--save_dir={tmp_path}/spring_color-corrected/seed3", "--seed=3", "--schedule=staged"} <= set(calls[0])
+    assert {"--color=true", "--resume=true", "--task=spring_color"} <= set(calls[0])
+    assert sorted(command.flags_for_runs()) == given == sorted(calls[0][-3:])  # and none that was not given
+    assert json.loads((tmp_path / "spring_color-corrected" / "seed3.json").read_text())["found"] is False
 
 
-def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce_paper, "run_and_show", lambda command: (1, "error: no space left"))
-    FLAGS(["test", f"--experiments={tmp_path}"])
-    with pytest.raises(ExperimentError, match="training ended with: no space left"):
-        reproduce_paper.reproduce("spring_color", 0)
-    assert not list(tmp_path.glob("*/*.json"))
+def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeypatch, command, flags):
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: (1, "error: no space left"))
+    flags(f"--experiments={tmp_path}")
+    with pytest.raises(ExperimentError, match=r"seed0.*no space left"):
+        command.reproduce("spring_color", 0)
+    assert not list(tmp_path.iterdir())
 
 
-def test_only_finished_runs_are_collected(tmp_path):
+def test_only_finished_runs_are_collected(tmp_path, command):
     log = tmp_path / "log.txt"
-    assert not reproduce_paper.is_finished(tmp_path)
+    assert not command.is_finished(tmp_path)
     log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=3 eval_pred_loss=1.0\n")
-    assert not reproduce_paper.is_finished(tmp_path)
+    assert not command.is_finished(tmp_path)
     log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=0 eval_pred_loss=1.0\n")
-    assert reproduce_paper.is_finished(tmp_path)
+    assert command.is_finished(tmp_path)
 
 
-def test_the_report_lies_with_the_runs_unless_told_otherwise(tmp_path):
+def test_the_report_lies_with_the_runs_by_default(tmp_path, command):
     arguments = ["--all", "--collect", f"--experiments={tmp_path / 'runs'}"]
-    folder = tmp_path / "runs" / "spring_color"
-    folder.mkdir(parents=True)
-    (folder / "seed0.json").write_text(json.dumps(RUN))
-    for more, where in (["--report_dir=" + str(tmp_path / "told")], "told"), ([], "runs"):
-        ended = run_main(reproduce_paper.main, [*arguments, *more])
-        assert (ended.code, ended.out) == (0, f"report: {tmp_path / where / 'reproduction.md'}\n")
-        assert "| spring_color | k | 4 |" in (tmp_path / where / "reproduction.md").read_text(encoding="utf-8")
-        assert (tmp_path / "runs" / "reproduction.md").is_file() == (where == "runs")
+    write_entry(tmp_path / "runs", "spring_color")
+    for more, folder in (["--report_dir=" + str(tmp_path / "report")], "report"), ([], "runs"):
+        ended = run_main(command.main, [*arguments, *more])
+        assert (ended.code, ended.out) == (0, f"report: {tmp_path / folder / 'reproduction.md'}\n")
+        assert "| spring_color | k | 4 |" in (tmp_path / folder / "reproduction.md").read_text(encoding="utf-8")
+        assert (tmp_path / "runs" / "reproduction.md").is_file() == (folder == "runs")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "named"),
     [
-        ("seed0.json", "{", "JSONDecodeError"),
-        ("seed0.json", "[]", "TypeError"),
-        ("seed0.json", json.dumps({**RUN, "losses": {}}), "KeyError: 'pred_loss'"),
-        ("seed0.json", json.dumps({**RUN, "true": {"k": 0}}), "ZeroDivisionError"),
-        ("seedling.json", "{}", "holds no measured run"),
+        ("seed0.json", "{", "seed0.json"),
+        ("seed0.json", "[]", "seed0.json"),
+        ("seed0.json", json.dumps({**RUN, "losses": {}}), "seed0.json"),
+        ("seed0.json", json.dumps({**RUN, "true": {"k": 0}}), "seed0.json"),
+        ("seedling.json", "{}", "runs"),
     ],
 )
-def test_a_damaged_entry_is_named_and_the_report_stays(tmp_path, name, text, said):
+def test_a_damaged_entry_is_named_and_the_report_stays(tmp_path, command, name, text, named):
     (tmp_path / "runs" / "spring_color").mkdir(parents=True)
     (tmp_path / "runs" / "spring_color" / name).write_text(text)
     (tmp_path / "reproduction.json").write_text("mine")
     arguments = ["--all", "--collect", f"--experiments={tmp_path / 'runs'}", f"--report_dir={tmp_path}"]
-    ended = run_main(reproduce_paper.main, arguments)
+    ended = run_main(command.main, arguments)
     assert (ended.code, ended.out) == (1, "")
     error = ended.err.splitlines()[-1]
-    assert error.startswith(f"error: {tmp_path / 'runs'}") and said in error
+    assert error.startswith(f"error: {tmp_path / 'runs'}") and named in error
     assert (tmp_path / "reproduction.json").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reproduction.json", "runs"]
 
 
-def test_what_a_training_says_is_shown_and_a_signal_goes_on_to_it(capfd):
-    says = "import sys; print('one', file=sys.stderr); print('error: two', file=sys.stderr); sys.exit(3)"
-    assert reproduce_paper.run_and_show([sys.executable, "-c", says]) == (3, "error: two")
+def test_stderr_of_a_training_is_shown_and_a_signal_goes_on_to_it(capfd, command):
+    writes = "import sys; print('one', file=sys.stderr); print('error: two', file=sys.stderr); sys.exit(3)"
+    assert command.run_and_show([sys.executable, "-c", writes]) == (3, "error: two")
     assert capfd.readouterr().err == "one\nerror: two\n"
     waits = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
-    assert reproduce_paper.run_and_show([sys.executable, "-c", waits])[0] == -signal.SIGTERM
-
-
-def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, monkeypatch):
-    data, folder = tmp_path / "data", tmp_path / "runs" / "spring_color" / "seed0"
-    recipe = RECIPES["spring_color"]
-    for name, length in ((recipe.train_file, recipe.train_len), (recipe.test_file, recipe.test_len)):
-        (data / name).parent.mkdir(parents=True, exist_ok=True)
-        make_dataset("spring_color", str(data / name), length, split_sizes=(6, 2, 4))
-    short = dataclasses.replace(SETTINGS["spring_color"], positions=Stage(2, 4, 1e-3))
-    monkeypatch.setitem(SETTINGS, "spring_color", short)
-    tf.keras.utils.set_random_seed(0)
-    net = PhysicsNet(TASKS["spring_color"])
-    net.build_optimizer(1e-3)
-    folder.mkdir(parents=True)
-    checkpoints.save(net, folder)
-    FLAGS(["test", "--color"])
-    write_marker(folder, run_base.settings(), TASKS["spring_color"])
-    result = reproduce_measure.measure_run("spring_color", 0, folder, data)
-    assert result["true"] == {"k": 4.0, "l": 6.0} and result["parameters"] == pytest.approx({"k": 1.0, "l": 1.0})
-    assert result["calibrated"]["l"] == pytest.approx(31 / 32)
-    assert len(result["ssim"]) == len(result["lstm"]["ssim"]) == len(result["position_error"]["per_step"]) == 26
-    assert result["losses"]["recons_loss"] == pytest.approx(result["lstm"]["losses"]["recons_loss"])  # same eyes
-    assert result["losses"]["pred_loss"] != result["lstm"]["losses"]["pred_loss"]
-    # The prediction's squared error of a frame is its mse times its numbers.
-    extrapolated = np.mean(result["mse"][6:]) * 32 * 32 * 3
-    assert result["losses"]["extrap_loss"] == pytest.approx(extrapolated, rel=1e-4)
-    pictures = sorted(path.name for path in folder.parent.glob("*.png"))
-    assert pictures == [f"seed0_{kind}.png" for kind in ("appearances", "future", "layers", "positions", "ssim")]
+    assert command.run_and_show([sys.executable, "-c", waits])[0] == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "named"),
     [
-        ([], "give --task"),
-        (["--all", "--task=3bp_color"], "--task=3bp_color and --all: choose one"),
-        (["--task=nothing"], "no such task"),
-        (["--all", "--seeds=1,x"], "whole numbers"),
-        (["--all", "--vel_encoder=lstm"], "--vel_encoder=lstm: unknown; choose one of gauss_newton, mlp"),
-        (["--task=3bp_color", "--seed=3"], "--seed: this command has no use for it"),
+        ([], "--task"),
+        (["--all", "--task=3bp_color"], "--all"),
+        (["--task=nothing"], "--task=nothing"),
+        (["--all", "--seeds=1,x"], "--seeds=1,x"),
+        (["--task=3bp_color", "--seed=3"], "--seed"),
+        (["--task=3bp_color", "--overwrite"], "--overwrite"),
     ],
 )
-def test_mistakes_are_one_line(arguments, words):
-    command = [sys.executable, str(ROOT / "runners" / "reproduce_paper.py"), *arguments]
+def test_mistakes_are_one_line(tmp_path, monkeypatch, command, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    ended = run_main(command.main, arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert named in ended.err and ended.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_as_it_is_typed(tmp_path):
+    program = str(ROOT / "runners" / "reproduce_paper.py")
     ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+        [sys.executable, program, "--all", "--collect", f"--experiments={tmp_path}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert ended.returncode == 1
-    assert ended.stderr.count("\n") == 1 and words in ended.stderr
+    assert ended.stderr == f"error: {tmp_path}: holds no measured run, <task>/seed<N>.json\n"

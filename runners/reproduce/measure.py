@@ -1,0 +1,220 @@
+"""The numbers and pictures of one finished run, to be compared with the paper's."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from data_gen.iterators import load_frames
+from data_gen.recipes import RECIPES
+from physics_models.experiment import LOG
+from physics_models.library import load_network
+from physics_models.physics_net import PhysicsNet
+from physics_models.staged import ANNEAL_AT, ANNEAL_BY, Stage, encode_all, position_step
+from runners import machine
+from runners.reproduce import figures
+from runners.run_base import logger
+
+BATCH = 50  # sequences evaluated at once
+PAUSE = 600.0  # seconds without a log line: the run was stopped, and they are not counted
+TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - tf - ", re.MULTILINE)
+LOSSES = ("pred_loss", "extrap_loss", "recons_loss")
+
+
+# Positions, frames and parameters against the true ones
+
+
+class Match(NamedTuple):
+    """Which of the network's objects is which of the true ones, and where it draws it.
+
+    The order of the network's objects is arbitrary, and so is where in its template an object lies: one constant
+    offset per object says nothing about the dynamics.
+    """
+
+    order: tuple[int, ...]  # object j of the truth is object order[j] of the network
+    offset: np.ndarray  # [N, 2], network − truth, pixels
+
+
+class PositionError(NamedTuple):
+    """Distances of the network's positions from the true ones, in pixels."""
+
+    rms: float  # root of the mean squared distance, over sequences, steps and objects
+    per_step: np.ndarray  # [T], the same at each step
+
+
+def match_objects(positions: np.ndarray, true: np.ndarray) -> Match:
+    """The order and the constant offsets that bring `positions` closest to `true`, both [S, T, N, 2] pixels."""
+    matches = []
+    for order in itertools.permutations(range(true.shape[2])):
+        difference = np.asarray(positions, np.float64)[:, :, list(order)] - true
+        offset = difference.mean(axis=(0, 1))
+        matches.append((np.square(difference - offset).sum(axis=-1).mean(), Match(order, offset)))
+    return min(matches, key=lambda candidate: candidate[0])[1]
+
+
+def position_error(positions: np.ndarray, true: np.ndarray, match: Match) -> PositionError:
+    """Distances between `positions` and `true` ones [S, T, N, 2] under `match`."""
+    difference = np.asarray(positions, np.float64)[:, :, list(match.order)] - match.offset - true
+    squared = np.square(difference).sum(axis=-1)
+    return PositionError(float(np.sqrt(squared.mean())), np.sqrt(squared.mean(axis=(0, 2))))
+
+
+def length_scale(positions: np.ndarray, true: np.ndarray) -> float:
+    """The factor s that best explains `positions` = s·`true` + offset, both [S, T, N, 2] in the same order."""
+    p = positions - positions.mean(axis=(0, 1))
+    t = true - true.mean(axis=(0, 1))
+    return float((p * t).sum() / np.square(t).sum())
+
+
+def frame_errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, list[float]]:
+    """`ssim` (Wang et al. 2004) and `mse` at each step, of frames [S, T, H, W, C] in [0, 1], means over S."""
+    steps = range(true.shape[1])
+    similarity = [tf.image.ssim(predicted[:, t], true[:, t], 1.0).numpy().mean(dtype=np.float64) for t in steps]
+    squared = np.square(np.asarray(predicted, np.float64) - true)
+    return {"ssim": np.array(similarity).tolist(), "mse": squared.mean(axis=(0, 2, 3, 4)).tolist()}
+
+
+def calibrate(parameters: dict[str, float], img_size: int) -> dict[str, float]:
+    """Learned `parameters` without the stretch of the original's sampling grid.
+
+    The grid puts pixel i at position i·H/(H − 1) (H = `img_size`), so that all lengths come out too large by
+    s = H/(H − 1): l is divided by s and g (length³ per time²) by s³. k and m have no length in them.
+    """
+    shrink = (img_size - 1) / img_size
+    powers = {"l": 1, "g": 3}
+    return {name: value * shrink ** powers.get(name, 0) for name, value in parameters.items()}
+
+
+# A network on a test file
+
+
+class Outputs(NamedTuple):
+    """What a network gives for S sequences. Positions in pixels."""
+
+    losses: dict[str, float]
+    encoded: np.ndarray  # [S, L + P, N, 2]
+    predicted: np.ndarray  # [S, T − L, N, 2]
+    frames: np.ndarray  # [S, T − L, H, H, C], predicted
+
+
+def evaluate(net: PhysicsNet, frames: np.ndarray) -> Outputs:
+    """`Outputs` of `net` for uint8 `frames` [S, T, H, H, C]; a last batch of under 50 counts by its size."""
+    sizes, losses, arrays = [], [], []
+    for start in range(0, len(frames), BATCH):
+        batch = net.to_float(tf.constant(frames[start : start + BATCH]))
+        values, outputs = net.eval_step(batch)
+        predicted = net.positions(outputs.pos_vel_seq)[:, 1:]
+        sizes.append(len(batch))
+        losses.append([float(values[name]) for name in LOSSES])
+        arrays.append((outputs.enc_pos.numpy(), predicted.numpy(), outputs.output.numpy()))
+    encoded, predicted, output = (np.concatenate(parts) for parts in zip(*arrays))
+    means = np.average(losses, axis=0, weights=sizes)
+    by_object = (len(frames), -1, net.task.n_objs, 2)
+    return Outputs(dict(zip(LOSSES, means.tolist())), encoded.reshape(by_object), predicted.reshape(by_object), output)
+
+
+def measure(net: PhysicsNet, frames: np.ndarray, true: np.ndarray | None) -> dict[str, Any]:
+    """All numbers of a trained `net` on uint8 `frames` [S, T, H, H, C], ready for JSON.
+
+    `true`: the positions [S, T, N, 2] that the frames were drawn from, where they are known (a file of
+    `data_gen` has them, a published one has not).
+    """
+    outputs, parameters = evaluate(net, frames), net.parameters()
+    inputs, predicted = net.task.input_steps, net.task.pred_steps
+    result = {
+        "losses": outputs.losses,
+        "parameters": parameters,
+        "calibrated": parameters if net.decoder.calibrated else calibrate(parameters, net.task.img_size),
+        **frame_errors(outputs.frames, net.to_float(tf.constant(frames[:, inputs:])).numpy()),
+        "sequences": len(frames),
+    }
+    if true is not None:
+        seen = true[:, : inputs + predicted]
+        match = match_objects(outputs.encoded, seen)
+        later = position_error(outputs.predicted, true[:, inputs:], match).per_step
+        result["position_error"] = {
+            "encoded": position_error(outputs.encoded, seen, match).rms,
+            "predicted": float(np.sqrt(np.square(later[:predicted]).mean())),
+            "extrapolated": float(np.sqrt(np.square(later[predicted:]).mean())),
+            "per_step": later.tolist(),
+        }
+        result["length_scale"] = length_scale(outputs.encoded[:, :, list(match.order)], seen)
+    return result
+
+
+def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int = 0) -> PhysicsNet:
+    """The paper's black box: a network with LSTM dynamics, and with encoder and decoder of the trained `net`.
+
+    Its dynamics and velocity net are fitted, as in the stage `positions`, to what `net` encodes from uint8 `frames`
+    [S, ≥ L + P, H, H, C]; encoder and decoder are not trained.
+    """
+    tf.keras.utils.set_random_seed(seed)
+    calibrated = net.decoder.calibrated
+    task = replace(net.task, cell_type="lstm")
+    black_box = PhysicsNet(task, color=net.channels == 3, calibrated_coords=calibrated)
+    learned = net.variables_by_name()
+    for name, variable in black_box.variables_by_name().items():
+        if name.split("/")[1] in ("encoder", "decoder"):
+            variable.assign(learned[name])
+    black_box.build_optimizer(stage.rate)
+    encoded = encode_all(net, frames[:, : task.input_steps + task.pred_steps])
+    train, random = position_step(black_box), np.random.RandomState(seed)
+    for step in range(stage.steps):
+        if step == int(ANNEAL_AT * stage.steps):
+            black_box.optimizer.rate.assign(stage.rate / ANNEAL_BY)
+        train(tf.constant(encoded[random.randint(0, len(encoded), stage.batch)]))
+    return black_box
+
+
+# A run
+
+
+def measure_run(task: str, seed: int, folder: Path, data_dir: Path, stage: Stage) -> dict[str, Any]:
+    """The entry of a finished run in `folder`; its pictures are written beside it, `<folder>_*.png`.
+
+    `stage`: of the fit of the LSTM. Raises `ExperimentError` for a missing or damaged checkpoint, `DataError` for a
+    missing or damaged data file.
+    """
+    recipe, net = RECIPES[task], load_network(folder)
+    frames = load_frames(data_dir / recipe.test_file, ("test",))["test"]
+    train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]
+    names = {"k": "k", "equil": "l", "g": "g", "m": "m"}
+    result = {
+        **describe_run(task, seed, folder), "found": True,
+        "vel_encoder": net.vel_encoder, "calibrated_coords": net.decoder.calibrated,
+        "true": {names[name]: float(value) for name, value in recipe.physics.items() if name in names},
+        "input_steps": net.task.input_steps, "pred_steps": net.task.pred_steps,
+        **measure(net, frames, true_positions(data_dir / recipe.test_file, "test")),
+    }  # fmt: skip
+    logger.info("%s: fitting the LSTM baseline", folder)
+    black_box = lstm_baseline(net, train_frames, stage, seed)
+    outputs = evaluate(black_box, frames)
+    truth = net.to_float(tf.constant(frames[:, net.task.input_steps :])).numpy()
+    result["lstm"] = {"losses": outputs.losses, **frame_errors(outputs.frames, truth)}
+    figures.draw(net, black_box, frames, result, f"{folder}_")
+    return result
+
+
+def describe_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
+    """The entry of a run that did not find its objects: what was run on what, its seconds and the seeds tried."""
+    log = folder / LOG
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    moments = [datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp() for stamp in TIME.findall(text)]
+    gaps = [later - earlier for earlier, later in zip(moments, moments[1:])]
+    return {
+        "task": task, "seed": seed, "found": False, "stack": machine.describe(machine.stack()),
+        "wall_s": sum(gap for gap in gaps if 0 < gap < PAUSE), "seeds_tried": 1 + text.count("starts again with seed"),
+    }  # fmt: skip
+
+
+def true_positions(file: Path, split: str) -> np.ndarray | None:
+    """The true positions [S, T, N, 2] of `split` in a data file, None if it has none."""
+    with np.load(file, allow_pickle=False) as archive:
+        return archive[f"{split}_pos"] if f"{split}_pos" in archive.files else None

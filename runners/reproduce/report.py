@@ -1,0 +1,165 @@
+"""reproduction.md and .json: the measured runs beside the paper's numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+from physics_models.errors import ExperimentError
+from physics_models.experiment import write_atomically
+from physics_models.tasks import get_task
+
+Entry = dict[str, Any]  # of one run, as `measure.measure_run` gives it
+
+PAPER = {  # its Table 1
+    "spring_color": {"k": 4.26, "l": 6.17},
+    "mnist_spring_color": {"k": 2.18, "l": 12.24},
+    "3bp_color": {"g": 65.7, "m": 0.95},
+}
+UNLEARNED = {"m"}  # the cell holds it fixed
+LOSSES = ("pred", "extrap", "recons")
+SEED_NUMBERS = (
+    *LOSSES, "encoded px", "predicted px", "extrapolated px", "stretch", "SSIM predicted", "SSIM extrapolated"
+)  # fmt: skip
+PICTURES = {
+    "future": "Figure 2: the truth, Physics+IG and the LSTM on the same encoder and decoder, frames after the input",
+    "ssim": "structural similarity of the predicted frames",
+    "positions": "distance from the true positions",
+    "appearances": "Figure 4: contents, masks and their product, a row per object",
+    "layers": "one frame: the frame and the encoder's masks; its reconstruction and the decoder's masks; mask·contents",
+}
+HEADING = """# The paper's results, run again
+
+Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; only the paper's numbers (its
+Table 1) are typed in by hand. All runs are `--schedule=staged`; those called `-corrected` have
+`--vel_encoder=gauss_newton --calibrated_coords` as well. Positions are in pixels, losses those of the test file as in
+the log (squared error per frame); *stretch* is encoded lengths over true ones, and time is that of the runs' logs,
+whatever else ran on the machine. Made with
+"""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` with so many significant digits, or a dash."""
+    return "–" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def with_error(value: float | None, true: float) -> str:
+    """`value`, and how far it is from `true` in percent; or a dash."""
+    if value is None:
+        return "–"
+    percent = round(100 * (value / true - 1), 1) + 0.0  # no minus before a zero
+    return f"{number(value, 4)} ({percent:+.1f} %)"
+
+
+def table(rows: list[dict[str, str]]) -> list[str]:
+    """Lines of a Markdown table; all `rows` have the same columns."""
+    cells = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)] if rows else []
+    return [f"| {' | '.join(line)} |" for line in cells]
+
+
+def parameter_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
+    """A row per learned parameter: true, the paper's, raw and calibrated value; medians over the seeds."""
+    found = [run for run in runs if run["found"]]
+    rows = []
+    for parameter, true in found[0]["true"].items() if found else ():
+        if parameter in UNLEARNED or parameter not in found[0]["parameters"]:
+            continue
+        raw = statistics.median(run["parameters"][parameter] for run in found)
+        calibrated = statistics.median(run["calibrated"][parameter] for run in found)
+        rows.append({
+            "runs": name, "parameter": parameter, "true": number(true),
+            "paper": with_error(PAPER.get(found[0]["task"], {}).get(parameter), true),
+            "ours, raw": with_error(raw, true), "ours, calibrated": with_error(calibrated, true),
+            "objects found": f"{len(found)} of {len(runs)}",
+            "time": f"{statistics.median(run['wall_s'] / 60 for run in found):.0f} min",
+        })  # fmt: skip
+    return rows
+
+
+def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
+    """By what factor the decoder's grid and the network stretch lengths, and the losses; medians over the seeds."""
+    found = [run for run in runs if run["found"] and "length_scale" in run]
+    if not found:
+        return []
+    side = get_task(found[0]["task"]).img_size
+    expected = 1.0 if found[0]["calibrated_coords"] else side / (side - 1)
+    losses = {loss: statistics.median(run["losses"][f"{loss}_loss"] for run in found) for loss in LOSSES}
+    return [{
+        "runs": name, "seeds": str(len(found)), "stretch expected": number(expected, 5),
+        "stretch measured": number(statistics.median(run["length_scale"] for run in found), 5),
+        **{loss: number(value) for loss, value in losses.items()},
+    }]  # fmt: skip
+
+
+def seed_row(run: Entry) -> dict[str, str]:
+    """The row of one run: parameters, losses, position errors, SSIM, seeds tried, time."""
+    learned, values = "objects not found", dict.fromkeys(SEED_NUMBERS)
+    if run["found"]:
+        parameters = {name: value for name, value in run["parameters"].items() if name not in UNLEARNED}
+        learned = ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
+        predicted, extrapolated = run["ssim"][: run["pred_steps"]], run["ssim"][run["pred_steps"] :]
+        values = {
+            **values, **{loss: run["losses"][f"{loss}_loss"] for loss in LOSSES},
+            **{f"{part} px": error for part, error in run.get("position_error", {}).items() if part != "per_step"},
+            "stretch": run.get("length_scale"),
+            "SSIM predicted": statistics.fmean(predicted), "SSIM extrapolated": statistics.fmean(extrapolated),
+        }  # fmt: skip
+    return {
+        "seed": str(run["seed"]), "learned": learned,
+        **{name: number(value, 5 if name == "stretch" else 3) for name, value in values.items()},
+        "seeds tried": str(run["seeds_tried"]), "minutes": f"{run['wall_s'] / 60:.1f}",
+    }  # fmt: skip
+
+
+def read_entries(experiments: Path) -> dict[str, dict[Path, Entry]]:
+    """All measured runs below `experiments`: by the name of their folder, such as `spring_color-corrected`, and seed.
+
+    Raises `ExperimentError` for an entry of which no row can be made, and where there is none.
+    """
+    paths = [path for path in experiments.glob("*/seed*.json") if re.fullmatch(r"seed-?\d+", path.stem)]
+    entries: dict[str, dict[Path, Entry]] = {}
+    for path in sorted(paths, key=lambda path: (path.parent.name, int(path.stem[4:]))):
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            # What the report takes of an entry, so that a damaged one is found before anything is written.
+            entry["stack"].replace(";", ","), parameter_rows("", [entry]), stretch_rows("", [entry]), seed_row(entry)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ExperimentError(f"{path}: damaged ({what}); delete it, and the run is measured again") from error
+        entries.setdefault(path.parent.name, {})[path] = entry
+    if not entries:
+        raise ExperimentError(f"{experiments}: holds no measured run, <task>/seed<N>.json")
+    return entries
+
+
+def write_report(experiments: Path, report_dir: Path) -> Path:
+    """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries below `experiments`.
+
+    Raises `ExperimentError` as `read_entries` does, before anything is written.
+    """
+    entries = read_entries(experiments)
+    runs = {name: list(by_path.values()) for name, by_path in entries.items()}
+    everything = [entry for each in runs.values() for entry in each]
+    pictures = report_dir / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    stacks = sorted({entry["stack"].replace(";", ",") for entry in everything})
+    lines = [f"{HEADING}{'; and with '.join(stacks)}.", "", "## Learned parameters, median over the seeds"]
+    lines += ["", *table([row for name in runs for row in parameter_rows(name, runs[name])])]
+    lines += ["", "## Stretch of lengths, and losses, median over the same seeds", ""]
+    lines += table([row for name in runs for row in stretch_rows(name, runs[name])])
+    for name, by_path in entries.items():
+        lines += ["", f"## {name}", "", *table([seed_row(entry) for entry in by_path.values()])]
+        found = [path for path, entry in by_path.items() if entry["found"]]
+        for kind, caption in PICTURES.items():
+            source = found[0].with_name(f"{found[0].stem}_{kind}.png") if found else None
+            if source and source.is_file():
+                shutil.copyfile(source, pictures / f"{name}_{kind}.png")
+                lines += ["", f"![{caption}](pictures/{name}_{kind}.png)", "", f"*{caption} ({found[0].stem})*"]
+    files = {"reproduction.md": "\n".join(lines), "reproduction.json": json.dumps(everything, indent=1)}
+    for name, text in files.items():
+        write_atomically(report_dir / name, lambda file, text=text: file.write(f"{text}\n".encode()))
+    return report_dir / "reproduction.md"

@@ -1,0 +1,144 @@
+"""The shape of every tensor between a batch and its prediction: start here.
+
+Images are NHWC. The table has B = 100 sequences of the training length T; of their frames L go in, P are predicted in
+the loss, and E = T − L − P beyond it. H × H pixels and C channels a frame, N objects, templates of S = H / 2 pixels.
+docs/shapes.md shows it with each shape as a formula, and says what happens between the stages;
+`python -m physics_models.shape_tour --task=spring_color` prints one task's.
+
+Run this file to print the table of docs/shapes.md: `PYTHONPATH=. python tests/test_documented_shapes.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from golden_data import net_file
+
+from physics_models import shape_tour
+from physics_models.tasks import TASKS
+
+# Balls and springs: bouncing_balls, spring_color and spring_color_half. Grey: spring_color with --color=false.
+DOCUMENTED = """
+stage                    | balls and springs     | 3bp_color             | mnist_spring_color    | grey
+input                    | [100, 12, 32, 32, 3]  | [100, 20, 36, 36, 3]  | [100, 12, 64, 64, 3]  | [100, 12, 32, 32, 1]
+frames encoded           | [1000, 32, 32, 3]     | [1600, 36, 36, 3]     | [1000, 64, 64, 3]     | [1000, 32, 32, 1]
+U-Net, logits            | [1000, 32, 32, 2]     | [1600, 36, 36, 3]     | [1000, 64, 64, 2]     | [1000, 32, 32, 2]
+enc_masks                | [1000, 32, 32, 3]     | [1600, 36, 36, 4]     | [1000, 64, 64, 3]     | [1000, 32, 32, 3]
+masked_objects           | [2, 1000, 32, 32, 3]  | [3, 1600, 36, 36, 3]  | [2, 1000, 64, 64, 3]  | [2, 1000, 32, 32, 1]
+location net, in         | [2000, 3072]          | [4800, 3888]          | [2000, 3072]          | [2000, 1024]
+location net, out        | [2000, 2]             | [4800, 2]             | [2000, 2]             | [2000, 2]
+enc_pos                  | [100, 10, 4]          | [100, 16, 6]          | [100, 10, 4]          | [100, 10, 4]
+velocity net, in         | [200, 8]              | [300, 8]              | [200, 6]              | [200, 8]
+initial velocities       | [100, 4]              | [100, 6]              | [100, 4]              | [100, 4]
+cell, new positions      | [100, 4]              | [100, 6]              | [100, 4]              | [100, 4]
+pos_vel_seq              | [100, 9, 8]           | [100, 17, 12]         | [100, 10, 8]          | [100, 9, 8]
+decoder, positions       | [1800, 4]             | [3200, 6]             | [1900, 4]             | [1800, 4]
+templates                | [2, 16, 16, 1]        | [3, 18, 18, 1]        | [2, 32, 32, 1]        | [2, 16, 16, 1]
+contents                 | [2, 16, 16, 3]        | [3, 18, 18, 3]        | [2, 32, 32, 3]        | [2, 16, 16, 1]
+background               | [1, 32, 32, 3]        | [1, 36, 36, 3]        | [1, 64, 64, 3]        | [1, 32, 32, 1]
+spatial transformer, in  | [1800, 16, 16, 4]     | [3200, 18, 18, 4]     | [1900, 32, 32, 4]     | [1800, 16, 16, 2]
+spatial transformer, out | [1800, 32, 32, 4]     | [3200, 36, 36, 4]     | [1900, 64, 64, 4]     | [1800, 32, 32, 2]
+decoder, frames          | [1800, 32, 32, 3]     | [3200, 36, 36, 3]     | [1900, 64, 64, 3]     | [1800, 32, 32, 1]
+recons_out               | [100, 10, 32, 32, 3]  | [100, 16, 36, 36, 3]  | [100, 10, 64, 64, 3]  | [100, 10, 32, 32, 1]
+output                   | [100, 8, 32, 32, 3]   | [100, 16, 36, 36, 3]  | [100, 9, 64, 64, 3]   | [100, 8, 32, 32, 1]
+"""
+# Three of these tensors have other shapes in the original. It stacks the masked objects on the batch axis, object after
+# object. Its mask has three equal channels, and it pastes one object at a time into encoded or predicted frames: b.
+ORIGINAL = """
+stage                    | balls and springs     | 3bp_color             | mnist_spring_color
+masked_objects           | [2000, 32, 32, 3]     | [4800, 36, 36, 3]     | [2000, 64, 64, 3]
+spatial transformer, in  | [b, 16, 16, 6]        | [b, 18, 18, 6]        | [b, 32, 32, 6]
+spatial transformer, out | [b, 32, 32, 6]        | [b, 36, 36, 6]        | [b, 64, 64, 6]
+"""
+
+COLUMNS = {"bouncing_balls": 0, "spring_color": 0, "spring_color_half": 0, "3bp_color": 1, "mnist_spring_color": 2}
+GREY = 3
+PAGE = Path(__file__).parents[1] / "docs" / "shapes.md"
+each_task = pytest.mark.parametrize("task", TASKS)
+trace = functools.cache(shape_tour.trace)
+
+
+def column(number: int, table: str = DOCUMENTED) -> dict[str, list[int]]:
+    """One column of a table: the numbers of each stage's shape."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()[1:]]
+    return {stage: [int(n) for n in re.findall(r"\d+", cells[number])] for stage, *cells in rows}
+
+
+def evaluate(formula: str, values: dict[str, int]) -> list[int]:
+    """The numbers of a shape such as [B·(L+P), 2N]."""
+    formula = re.sub(r"(\d)(?=[A-Z])", r"\1*", formula.replace("·", "*"))
+    return eval(formula, {"__builtins__": {}}, values)
+
+
+def page_table() -> list[str]:
+    """The table of docs/shapes.md, from the network's own tensors."""
+    columns = {
+        "bouncing_balls, spring_color, spring_color_half": trace(TASKS["spring_color"], 100),
+        "3bp_color": trace(TASKS["3bp_color"], 100),
+        "mnist_spring_color": trace(TASKS["mnist_spring_color"], 100),
+        "spring_color, grey": trace(TASKS["spring_color"], 100, False),
+    }
+    return shape_tour.markdown(columns)
+
+
+@each_task
+def test_every_tensor_has_its_documented_shape(task):
+    assert trace(TASKS[task], 100) == column(COLUMNS[task])
+
+
+def test_grey_frames_have_their_documented_shapes():
+    assert trace(TASKS["spring_color"], 100, False) == column(GREY)
+
+
+@each_task
+def test_the_original_has_the_same_tensors(task):
+    shapes, original = column(COLUMNS[task]), column(COLUMNS[task], ORIGINAL)
+    n_objs, frames, *image = shapes["masked_objects"]
+    assert [n_objs * frames, *image] == original["masked_objects"]
+    for stage in ("spatial transformer, in", "spatial transformer, out"):
+        _, *size, planes = shapes[stage]
+        assert [*size, planes + 2] == original[stage]
+
+
+@pytest.mark.parametrize(
+    ("task", "color", "alt_vel"),
+    [*((task, True, False) for task in TASKS), ("3bp_color", False, True), ("mnist_spring_color", False, True)],
+)
+def test_the_formulas_give_the_shapes(task, color, alt_vel):
+    """Those of docs/shapes.md, for grey frames and the linear velocity net too."""
+    shapes, values = trace(TASKS[task], 100, color, alt_vel), shape_tour.symbols(TASKS[task], 100, color, alt_vel)
+    assert shapes == {stage: evaluate(formula, values) for stage, formula in shape_tour.STAGES.items()}
+
+
+def test_a_training_step_predicts_no_frame_beyond_the_loss():
+    """E = 0 in every formula."""
+    task = TASKS["spring_color"]
+    task = replace(task, train_len=task.input_steps + task.pred_steps)
+    shapes, values = trace(task, 3), shape_tour.symbols(task, 3)
+    assert values["E"] == 0 and shapes["output"] == [3, 6, 32, 32, 3]
+    assert shapes == {stage: evaluate(formula, values) for stage, formula in shape_tour.STAGES.items()}
+
+
+@each_task
+def test_the_golden_tensors_have_these_shapes(task):
+    """The arrays that the original computed, of four sequences."""
+    golden, shapes = net_file(task), column(COLUMNS[task])
+    for name in ("input", "enc_pos", "pos_vel_seq"):
+        assert list(golden[name].shape) == [4, *shapes[name][1:]], name
+    for name in ("enc_masks", "recons_out", "output"):  # of the first frames alone
+        assert list(golden[name].shape[1:]) == shapes[name][1:], name
+    for name in ("templates", "contents"):
+        assert list(golden[name].shape) == shapes[name], name
+    assert list(golden["background_content"].shape) == shapes["background"]
+
+
+def test_the_page_has_this_table():
+    assert "\n\n" + "\n".join(page_table()) + "\n\n" in PAGE.read_text("utf-8")
+
+
+if __name__ == "__main__":
+    print("\n".join(page_table()))
