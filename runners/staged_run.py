@@ -35,11 +35,6 @@ flags.DEFINE_string("supervision", "motion", "staged: of the first half of the s
 
 STAGED_FLAGS = ("supervision", *(f"{name}_{part}" for name in STAGES for part in ("steps", "batch", "rate")))
 
-STAGED_FLAGS = (
-    "found_below", "tries", "guide",
-    *(f"{name}_{part}" for name in STAGE_NAMES for part in ("steps", "batch", "rate")),
-)  # fmt: skip
-
 
 def is_staged() -> bool:
     """Whether `--schedule` asks for stages; an `ExperimentError` if it, or what goes with it, makes no sense."""
