@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import sys
 import time
 import timeit
@@ -24,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
 import numpy as np
 import tensorflow as tf
 from absl import flags
@@ -170,7 +170,7 @@ def measure(configuration: Configuration, started: float) -> Record:
     first = time.time() - started
     timed = [1000 * timeit.timeit(step, number=1) for _ in range(WARM_UP + FLAGS.steps)][WARM_UP:]
     record = {
-        **asdict(configuration), "ms": timed, "median_ms": statistics.median(timed), "first_s": first,
+        **asdict(configuration), "ms": timed, "median_ms": float(np.median(timed)), "first_s": first,
         "peak_gb": machine.peak_gb(), "frames": length, "stack": machine.stack(),
     }  # fmt: skip
     if part == "train":
