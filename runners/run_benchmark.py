@@ -30,6 +30,7 @@ from absl import flags
 
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
+from physics_models.library import predict
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 from runners import machine, run_base
@@ -56,7 +57,7 @@ SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {
 }
 ROLLOUT_BATCH, MATMUL_SIDE = 16, 2048
 WARM_UP = 1  # steps after the first, which traces the graph
-TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Rollout by `predict_frames`"}
+TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Prediction of many steps"}
 HEADING = """# Speed
 
 Written by `runners/run_benchmark.py --out=docs`, run once for each part: `--naive`, `--scale`, `--rollout=1000`.
@@ -164,7 +165,7 @@ def measure(configuration: Configuration, started: float) -> Record:
     step: Callable[[], object] = {
         "train": train,
         "eval": lambda: net.eval_step(floats)[1].output.numpy(),
-        "rollout": lambda: sum(len(chunk) for chunk in net.predict_frames(floats, configuration.rollout)),
+        "rollout": lambda: predict(net, frames.numpy(), configuration.rollout),
     }[part]
     step()
     first = time.time() - started
