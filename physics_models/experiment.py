@@ -225,21 +225,18 @@ def is_experiment(folder: Path) -> bool:
 
 def is_leftover(folder: Path) -> bool:
     """Whether `folder` holds nothing but what a run left that was killed before it wrote its marker."""
-    return all(LEFTOVER.fullmatch(entry.name) and is_regular_file(entry) for entry in folder.iterdir())
-
-
-def begins_like_a_log(path: Path) -> bool:
-    """Whether `path` is a file that begins with a line of a log.txt."""
-    return is_regular_file(path) and bool(LOG_START.match(path.open("rb").read(100)))
+    empty = [LOG] if (folder / LOG).is_file() and not (folder / LOG).stat().st_size else []
+    return all((e.name in empty or LEFTOVER.fullmatch(e.name)) and is_regular_file(e) for e in folder.iterdir())
 
 
 def check_usable(save_dir: str | Path) -> None:
     """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
-    if not folder.is_dir() or is_experiment(folder) or is_regular_file(folder / "checkpoint"):
+    if not folder.is_dir() or is_experiment(folder) or is_leftover(folder) or is_regular_file(folder / "checkpoint"):
         return
-    own = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name))
-    if own and not begins_like_a_log(folder / LOG):  # a log alone: the original's, before its first checkpoint
+    own, log = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name)), folder / LOG
+    # A log alone is the original's, before its first checkpoint.
+    if own and not (is_regular_file(log) and LOG_START.match(log.open("rb").read(100))):
         raise ExperimentError(
             f"--save_dir={folder}: holds {own[0]}, but no experiment; it is not replaced, choose another folder"
         )
