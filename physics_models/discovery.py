@@ -203,8 +203,14 @@ class Verdict(NamedTuple):
         """Whether the objects count as found."""
         return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
 
+    def __str__(self) -> str:
+        """One line for the log."""
+        shares = ", ".join(f"{share:.2f}" for share in self.contributions)
+        found = "found" if self.found else "not found"
+        return f"objects {found}: {self.explained:.1%} of what moves is explained, by each in shares of {shares}"
 
-def object_contributions(net: PhysicsNet, frames: tf.Tensor, scene: motion.Scene) -> Verdict:
+
+def object_contributions(net: PhysicsNet, frames: np.ndarray, scene: motion.Scene) -> Verdict:
     """Judge the reconstruction of `frames` [F, H, H, C], relative to the still background's and to the noise."""
     layers = net.decoder.layers(net.encoder(frames).positions)
     weighted = layers.masks * layers.contents

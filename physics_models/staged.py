@@ -210,25 +210,21 @@ class StagedTraining:
         found = discovery.discover(frames, self.net.task.n_objs, self._to_float)
         for line in discovery.describe(found):
             logger.info("stage - autoencoder: %s", line)
-        some = self._to_float(frames[:: max(len(frames) // discovery.PICTURE_FRAMES, 1), 0])
-        discovery.save_picture(found, some, f"{self.save_dir}/objects.png")
+        some = frames[:: max(len(frames) // discovery.PICTURE_FRAMES, 1), 0]
+        discovery.save_picture(found, self._to_float(some), f"{self.save_dir}/objects.png")
         return found
 
     def _to_float(self, frames: np.ndarray) -> np.ndarray:
         return self.net.to_float(tf.constant(frames)).numpy()
 
     def _judge(self, found: Discovery) -> None:
-        frames = self.data["valid"].X
-        random = np.random.RandomState(0)
-        which = random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)
-        verdict = object_contributions(self.net, self.net.to_float(tf.constant(frames[which])), found.scene)
-        shares = ", ".join(f"{share:.2f}" for share in verdict.contributions)
-        text = f"{verdict.explained:.1%} of what moves is explained, by the objects in shares of {shares}"
-        logger.info("stage - autoencoder: %s (objects %s)", text, "found" if verdict.found else "not found")
+        frames, random = self.data["valid"].X, np.random.RandomState(0)
+        some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
+        verdict = object_contributions(self.net, self._to_float(some), found.scene)
+        logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
             raise ExperimentError(
-                f"the objects were not found: {text}; see {self.save_dir}/objects.png, and try another --n_objs, "
-                "more --autoencoder_steps or another --seed"
+                f"{verdict}; see {self.save_dir}/objects.png, and try another --n_objs, --autoencoder_steps or --seed"
             )
 
     def _positions(self) -> None:
