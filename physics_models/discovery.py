@@ -86,10 +86,8 @@ def describe(found: Discovery) -> list[str]:
         reason = f"more than {motion.MAX_NAMED} objects" if found.n_objs > motion.MAX_NAMED else "too few clear frames"
         lines.append(f"warning: no supervision by motion: {reason}")
     elif not found.kinds.distinct:
-        lines.append(
-            f"the objects look the same (ratio {found.kinds.ratio:.2f}): "
-            "their names cannot be told from single frames"
-        )
+        same = f"the objects look the same (ratio {found.kinds.ratio:.2f})"
+        lines.append(f"{same}: their names cannot be told from single frames")
     else:
         lines.append(f"the objects look different (ratio {found.kinds.ratio:.3g})")
     return lines
