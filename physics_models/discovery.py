@@ -86,10 +86,8 @@ def describe(found: Discovery) -> list[str]:
         reason = f"more than {motion.MAX_NAMED} objects" if found.n_objs > motion.MAX_NAMED else "too few clear frames"
         lines.append(f"warning: no supervision by motion: {reason}")
     elif not found.kinds.distinct:
-        lines.append(
-            f"the objects look the same (ratio {found.kinds.ratio:.2f}): "
-            "their names cannot be told from single frames"
-        )
+        same = f"the objects look the same (ratio {found.kinds.ratio:.2f})"
+        lines.append(f"{same}: their names cannot be told from single frames")
     else:
         lines.append(f"the objects look different (ratio {found.kinds.ratio:.3g})")
     return lines
@@ -203,8 +201,14 @@ class Verdict(NamedTuple):
         """Whether the objects count as found."""
         return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
 
+    def __str__(self) -> str:
+        """One line for the log."""
+        shares = ", ".join(f"{share:.2f}" for share in self.contributions)
+        found = "found" if self.found else "not found"
+        return f"objects {found}: {self.explained:.1%} of what moves is explained, by each in shares of {shares}"
 
-def object_contributions(net: PhysicsNet, frames: tf.Tensor, scene: motion.Scene) -> Verdict:
+
+def object_contributions(net: PhysicsNet, frames: np.ndarray, scene: motion.Scene) -> Verdict:
     """Judge the reconstruction of `frames` [F, H, H, C], relative to the still background's and to the noise."""
     layers = net.decoder.layers(net.encoder(frames).positions)
     weighted = layers.masks * layers.contents
