@@ -313,7 +313,7 @@ class Interrupted(Exception):  # noqa: N818, it is no error
 
 
 class StopOnSignal:
-    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal`, else 0; a second one acts as always.
+    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal` (else 0); a second acts as always.
 
     Signals that were ignored before (SIGHUP under nohup) stay so. Outside of the main thread it notes nothing.
     """
