@@ -109,21 +109,17 @@ def markdown(columns: Mapping[str, Mapping[str, list[int]]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def boolean(word: str) -> bool:
-    """A flag's value, true or false; a `ValueError` for another word."""
-    return bool(("false", "true").index(word.lower()))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the command."""
     parser = CommandParser(prog="python -m physics_models.shape_tour", description=__doc__.split("\n")[0])
     parser.add_argument("--task", required=True, help=f"one of {', '.join(TASKS)}")
     parser.add_argument("--batch_size", type=int, default=100, help="sequences in the batch; 100 by default")
-    for name, default, what in (("color", True, "RGB frames"), ("alt_vel", False, "linear velocity encoder")):
-        parser.add_argument(f"--{name}", type=boolean, nargs="?", const=True, default=default, help=what)
-        parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+    for name, default, what in (("color", "true", "RGB frames"), ("alt_vel", "false", "linear velocity encoder")):
+        parser.add_argument(f"--{name}", choices=("true", "false"), nargs="?", const="true", default=default, help=what)
+        parser.add_argument(f"--no{name}", dest=name, action="store_const", const="false", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    run_command(lambda: shape_tour(get_task(options.task), options.batch_size, options.color, options.alt_vel))
+    color, alt_vel = options.color == "true", options.alt_vel == "true"
+    run_command(lambda: shape_tour(get_task(options.task), options.batch_size, color, alt_vel))
 
 
 if __name__ == "__main__":
