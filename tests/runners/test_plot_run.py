@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from command import run_main
-from one_command import load_command
 from matplotlib.axes import Axes
+from one_command import load_command
 from PIL import Image
 
 LOG = Path(__file__).resolve().parents[1] / "golden" / "tf1_log.txt"
