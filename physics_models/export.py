@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from physics_models.errors import CommandParser, run_command
-from physics_models.library import load_network
+from physics_models.library import load_network, traced
 from physics_models.physics_net import PhysicsNet
 from physics_models.tf1_checkpoint import write_folder
 
@@ -26,19 +26,17 @@ def exported(net: PhysicsNet) -> tf.Module:
     steps → the frames that follow the last one, [B, steps, H, H, C], and their positions [B, steps, 2N].
     `parameters`: the learned physical parameters by name. `task`: the row of the task table, as JSON.
     """
-    frames_spec = tf.TensorSpec(net.frame_shape, tf.float32, "frames")
-    module = tf.Module()
+    module, (roll_out, decode) = tf.Module(), traced(net)
     module.weights = list(net.variables_by_name().values())  # what is saved
 
-    @tf.function(input_signature=[frames_spec], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature[:1], autograph=False)
     def encode(frames: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"positions": net.encode(frames)[0]}
 
-    @tf.function(input_signature=[frames_spec, tf.TensorSpec([], tf.int32, "steps")], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature, autograph=False)
     def predict(frames: tf.Tensor, steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        state = net.initial_state(net.encode(frames[:, -net.task.input_steps :])[0])
-        positions = net.positions(net.rollout(state, steps))[:, 1:]
-        return {"frames": net.decode(positions), "positions": positions}
+        positions = roll_out(frames, steps)
+        return {"frames": decode(positions), "positions": positions}
 
     @tf.function(input_signature=[], autograph=False)
     def parameters() -> dict[str, tf.Tensor]:
