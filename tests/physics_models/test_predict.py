@@ -36,7 +36,10 @@ def small_frames(task: Task, length: int) -> tf.Tensor:
     return tf.random.stateless_uniform([2, length, task.img_size, task.img_size, 3], [3, 4])
 
 
-@pytest.mark.parametrize(("task", "settings"), [(SPRING, {}), (BODIES, {}), (SPRING, {"alt_vel": True}), (BLACK_BOX, {})])
+CASES = [(SPRING, {}), (BODIES, {}), (SPRING, {"alt_vel": True}), (BLACK_BOX, {})]
+
+
+@pytest.mark.parametrize(("task", "settings"), CASES)
 def test_a_prediction_decoded_in_parts_is_the_forward_pass(task, settings):
     tf.keras.utils.set_random_seed(0)
     net = well_conditioned(PhysicsNet(task, **settings))
