@@ -33,7 +33,7 @@ from physics_models.experiment import (
 CHECKPOINT_NAME = "model.ckpt"
 STATE = "checkpoint"  # the file that names the checkpoints, as TensorFlow writes it
 MAX_STATE_BYTES = 2**20
-STATE_LINE = re.compile(r'^((?:all_)?model_checkpoint_paths?): *"([^"\n]*)"', re.MULTILINE)
+STATE_LINE = re.compile(r'^(model_checkpoint_path|all_model_checkpoint_paths): *"([^"\n]*)"', re.MULTILINE)
 PLAIN_NAME = re.compile(r"[^\0-\x1f/\\]{1,60}")
 OUR_NAME = re.compile(r"model\.ckpt-\d+(-\d+)?")
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"

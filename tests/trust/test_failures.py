@@ -151,6 +151,14 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, endi
         checkpoints.load_latest_valid(tmp_path)
 
 
+@pytest.mark.parametrize("text", [b"", b"model.ckpt-1", b'model_checkpoint_paths: "model.ckpt-1"', b"\xff\xfe", b"\0"])
+def test_a_damaged_list_of_checkpoints(tmp_path, text):
+    save(tmp_path, 1)
+    (tmp_path / "checkpoint").write_bytes(text)
+    with pytest.raises(ExperimentError, match=f"{tmp_path}/checkpoint"):
+        checkpoints.load(tmp_path)
+
+
 def test_what_was_not_deleted_in_time_is_deleted_next_time(tmp_path, monkeypatch):
     save(tmp_path, 1)
     with monkeypatch.context() as patch:  # killed before it deletes
