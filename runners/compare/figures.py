@@ -6,13 +6,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from physics_models.viz import gallery, sigmoid, to_image
 from runners.compare.report import COLOUR_A, COLOUR_B
+from runners.plots import Figure, MaxNLocator, default_style
 
 MAX_POINTS = 1500
 STYLES: dict[str, dict[str, Any]] = {
@@ -32,6 +30,7 @@ class Panel(NamedTuple):
     from_zero: bool = False
 
 
+@default_style({"svg.hashsalt": "compare_runs", "svg.fonttype": "path"})
 def draw_panels(panels: list[Panel], columns: int = 3) -> bytes:
     """The panels in a grid, as an SVG whose letters are outlines (the same on every machine)."""
     rows = -(-len(panels) // columns)
@@ -40,8 +39,7 @@ def draw_panels(panels: list[Panel], columns: int = 3) -> bytes:
     for i, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, i + 1), panel)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "compare_runs", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
