@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -124,7 +125,9 @@ def read_marker(save_dir: str | Path) -> Marker | None:
         wanted = {"run": int, "settings": dict, "config": dict, "version": int}
         if any(type(getattr(marker, name)) is not kind for name, kind in wanted.items()):
             raise ValueError(f"its entries must be {wanted}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise ExperimentError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExperimentError(f"{path}: damaged ({type(error).__name__}: {error})") from error
     if marker.version > VERSION:
         raise ExperimentError(f"{path}: written by a later version of this program")
@@ -154,7 +157,7 @@ class LogFile(logging.FileHandler):
     def __init__(self, save_dir: str | Path):
         self.lock_file = lock_folder(save_dir)
         try:
-            super().__init__(Path(save_dir) / LOG, encoding="utf-8")
+            super().__init__(Path(save_dir) / LOG, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
         self.setFormatter(logging.Formatter(LOG_FORMAT))
@@ -349,4 +352,5 @@ class StopOnSignal:
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
         text = f"\n{signal.Signals(number).name}: stopping after this step; once more stops at once\n"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
+        with contextlib.suppress(OSError):  # where nobody reads it any more
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())

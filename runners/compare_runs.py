@@ -7,6 +7,7 @@ It uses argparse instead of absl's flags: it takes two positional arguments and 
 
 from __future__ import annotations
 
+from os.path import expanduser
 from pathlib import Path
 
 from physics_models.errors import CommandParser, ExperimentError, run_command
@@ -65,10 +66,13 @@ def main(arguments: list[str] | None = None) -> None:
         description="Compares two experiment folders, each the original's or this port's: flags, loss curves, "
         "learned parameters, speed, checkpoints, outputs frame by frame, and pictures.",
     )
-    parser.add_argument("run_a", metavar="RUN_A", help="an experiment's save_dir")
-    parser.add_argument("run_b", metavar="RUN_B", help="another's")
+    parser.add_argument("run_a", metavar="RUN_A", type=expanduser, help="an experiment's save_dir")
+    parser.add_argument("run_b", metavar="RUN_B", type=expanduser, help="another's")
     parser.add_argument(
-        "--out", metavar="DIR", help="also write DIR/report.html (one file that needs no network) and DIR/report.txt"
+        "--out",
+        metavar="DIR",
+        type=expanduser,
+        help="also write DIR/report.html (one file that needs no network) and DIR/report.txt",
     )
     options = parser.parse_args(arguments)
 

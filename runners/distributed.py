@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -40,7 +41,9 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
     To be called before any operation runs. Raises `ExperimentError` for a batch that cannot be shared out evenly, and
     for a cluster that cannot be set up.
     """
-    if cluster() is not None:
+    if (config := cluster()) is not None:
+        workers = len(config["cluster"]["worker"])
+        logging.getLogger("tf.note").info("TF_CONFIG names %d workers: waiting for the others", workers)
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, RuntimeError, ValueError) as error:

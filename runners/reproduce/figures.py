@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from PIL import Image
 
 from physics_models.experiment import write_atomically
 from physics_models.physics_net import PhysicsNet
 from physics_models.viz import gallery, sigmoid
+from runners.plots import Figure, default_style
 
 FRAMES_SHOWN = 12  # in a row of Figure 2
 ENLARGED = 3  # picture pixels per frame pixel
@@ -71,6 +71,7 @@ def layers_of_a_frame(net: PhysicsNet, frame: np.ndarray, path: str) -> None:
     save_png(path, gallery(np.concatenate(rows), len(masks) + 1))
 
 
+@default_style()
 def curves(series: dict[str, list[float]], first_step: int, what: str, path: str) -> None:
     """A plot of `series` (label → one number per step, from frame `first_step` on), `what` on the vertical axis."""
     figure = Figure(figsize=(5, 3), dpi=90, layout="tight")
