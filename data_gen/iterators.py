@@ -31,6 +31,8 @@ class DataIterator:
     """
 
     def __init__(self, X: np.ndarray, Y: np.ndarray | None = None, *, seed: int | None = None):  # noqa: N803
+        if Y is not None and len(Y) != len(X):  # a number is none, either: the seed goes by its name
+            raise DataError("Y must have as many entries as X")
         self.X, self.Y = X, Y
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self.num_examples = len(X)
@@ -93,7 +95,7 @@ def get_iterators(
     *, seed: int | None = None, img_size: int | None = None, seq_len: int | None = None,
     splits: tuple[str, ...] = SPLITS,
 ) -> dict[str, DataIterator]:
-    """The iterators {"train": …, "valid": …, "test": …} of a data file or a video.
+    """The iterators {"train": …, "valid": …, "test": …} of a data file or a video (the original's are a tuple).
 
     Args:
         file: an .npz with train_x, valid_x and test_x, or a video (see `data_gen.video.load_video`).
@@ -102,7 +104,7 @@ def get_iterators(
         datapoints: if above 0, the number of training sequences to keep (the original ignores it).
         seed: of the order of the batches.
         img_size, seq_len: for a video, the side H to resize it to and the frames T of a sequence.
-        splits: read these only.
+        splits: the splits to read.
 
     Raises `DataError` for a missing, damaged or unsuitable file.
     """

@@ -17,7 +17,6 @@ from data_gen.video import open_picture, resize
 
 PictureSource = Union[str, os.PathLike, np.ndarray, None]
 
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from the network
 DIGITS_NEEDED = "uint8 [2 or more, 28, 28]; the first two are used"
 BOTH_WAYS = (
     "either let tf.keras.datasets fetch MNIST and CIFAR-10 once (TensorFlow and a network needed), "
@@ -84,7 +83,7 @@ def grey(picture: np.ndarray) -> np.ndarray:
 def _keras_dataset(name: str) -> np.ndarray:
     """Training images of `tf.keras.datasets.<name>`, downloaded once; an unanswered request ends after 10 seconds."""
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras itself would wait for minutes
+    socket.setdefaulttimeout(10.0)  # seconds; Keras itself would wait for minutes
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras shows its download on stdout

@@ -232,15 +232,14 @@ class BaseNet(tf.keras.layers.Layer):
         `ExperimentError` for the first variable that is missing or has another shape; nothing is changed then.
         """
         variables = self.variables_by_name()
-        if self.optimizer is not None:
-            slots = self.optimizer.named_variables()
-            slots = {name: v for name, v in slots.items() if with_rate or name != "base_lr"}
-            if slots.keys() <= checkpoint.arrays.keys():
-                variables.update(slots)
-            else:
-                logger.info("%s: has no complete optimizer slots; they start afresh", checkpoint.path)
+        slots = self.optimizer.named_variables() if self.optimizer is not None else {}
+        slots = {name: v for name, v in slots.items() if with_rate or name != "base_lr"}
+        complete = slots.keys() <= checkpoint.arrays.keys()
+        variables.update(slots if complete else {})
         for name, variable in variables.items():
             checkpoints.check_variable(name, variable, checkpoint)
+        if not complete:
+            logger.info("%s: has no complete optimizer slots; they start afresh", checkpoint.path)
         for name, variable in variables.items():
             variable.assign(checkpoint.arrays[name])
 

@@ -22,6 +22,8 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.run_log import ORIGINAL_DEFAULTS, TRUE_WORDS, read_log
 from physics_models.tasks import get_task
 
+DECODED_AT_ONCE = 50  # steps
+
 
 def load_network(folder: str | Path) -> PhysicsNet:
     """The trained network of the experiment in `folder`: this port's, or the original's.
@@ -75,8 +77,12 @@ def predict(net: PhysicsNet, video: np.ndarray, steps: int = 100) -> np.ndarray:
     check_video(net, frames)
     last = tf.constant(frames[:, -net.task.input_steps :])
     inputs = net.to_float(last if frames.dtype == np.uint8 else tf.cast(last, tf.float32))
-    empty = np.zeros([len(frames), 0, *inputs.shape[2:]], np.float32)
-    future = np.concatenate([empty, *net.predict_frames(inputs, steps)], axis=1)
+    state = net.initial_state(net.encode(inputs)[0])
+    rollout = tf.function(net.rollout, autograph=False)
+    positions = net.positions(rollout(state, tf.constant(steps)))[:, 1:]
+    future = np.zeros([len(frames), steps, *inputs.shape[2:]], np.float32)
+    for start in range(0, steps, DECODED_AT_ONCE):
+        future[:, start : start + DECODED_AT_ONCE] = net.decode(positions[:, start : start + DECODED_AT_ONCE])
     return future[0] if single else future
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,8 +87,6 @@ class PhysicsNet(BaseNet):
             self.cell = LSTMCell(task.n_objs, recurrent_units, lstm_layers)
         else:
             self.cell = cell_class(task.n_objs, task.img_size)
-        self._first_state = tf.function(self._encode_state, autograph=False, reduce_retracing=True)
-        self._advance = tf.function(self._advance_and_decode, autograph=False, reduce_retracing=True)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make all variables, in the original's order, for frames [B, T, H, H, C]."""
@@ -130,14 +128,10 @@ class PhysicsNet(BaseNet):
 
     def rollout(self, state: State, steps: int | tf.Tensor) -> tf.Tensor:
         """Positions and velocities [B, steps + 1, 4N]: the initial `state`'s and those of `steps` cell calls."""
-        states = self._states(state, steps)
+        states = tf.scan(lambda state, _: self.cell(state), tf.range(steps), initializer=state)  # [steps, B, …]
         first = tf.concat(state[:2], axis=-1)[None]
         sequence = tf.concat([first, tf.concat(states[:2], axis=-1)], axis=0)
         return tf.transpose(sequence, [1, 0, 2])
-
-    def _states(self, state: State, steps: int | tf.Tensor) -> State:
-        """The states after each of `steps` cell calls, [steps, B, …]."""
-        return tf.scan(lambda state, _: self.cell(state), tf.range(steps), initializer=state)
 
     def positions(self, pos_vel_seq: tf.Tensor) -> tf.Tensor:
         """The positions [B, T, 2N] in states [B, T, 4N]."""
@@ -168,41 +162,6 @@ class PhysicsNet(BaseNet):
         if self.autoencoder_loss > 0:
             return losses["pred_loss"] + self.autoencoder_loss * losses["recons_loss"]
         return losses["pred_loss"]
-
-    # Prediction in parts
-
-    def predict_frames(self, frames: tf.Tensor, steps: int, chunk: int = 50) -> Iterator[np.ndarray]:
-        """The `steps` frames that follow the first L of `frames` [B, ≥ L, H, H, C] in [0, 1], `chunk` steps at a time.
-
-        Yields float32 arrays [B, ≤ chunk, H, H, C], joined along time the `output` of `call`. Only one chunk is in
-        memory, however many steps there are. Raises `ExperimentError` for fewer than L frames, `chunk` below 1 or
-        `steps` below 0.
-        """
-        inputs = self.task.input_steps
-        if frames.shape[1] < inputs:
-            raise ExperimentError(f"{frames.shape[1]} frames to predict from; task {self.task.name} needs {inputs}")
-        if chunk < 1 or steps < 0:
-            raise ExperimentError(f"predict_frames: steps={steps}, chunk={chunk}; give steps from 0 and chunk from 1")
-        state = self._first_state(tf.convert_to_tensor(frames[:, :inputs]))
-
-        def chunks(state: State) -> Iterator[np.ndarray]:
-            for start in range(0, steps, chunk):
-                state, predicted = self._advance(state, tf.constant(min(chunk, steps - start)))
-                yield predicted.numpy()
-
-        return chunks(state)
-
-    def _encode_state(self, frames: tf.Tensor) -> State:
-        """The state at the last of L input frames [B, L, H, H, C]."""
-        return self.initial_state(self.encode(frames)[0])
-
-    def _advance_and_decode(self, state: State, steps: tf.Tensor) -> tuple[State, tf.Tensor]:
-        """The state `steps` cell calls after `state`, and the frames [B, steps, H, H, C] on the way."""
-        states = self._states(state, steps)
-        predicted = self.decode(tf.transpose(states[0], [1, 0, 2]))
-        return tf.nest.map_structure(lambda sequence: sequence[-1], states), predicted
-
-    # What is learned
 
     def parameters(self) -> dict[str, float]:
         """The learned physical parameters by name (`k`, `l`; `g`, `m`), as numbers."""

@@ -20,12 +20,14 @@ def cluster() -> dict[str, Any] | None:
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         config = json.loads(text)
-        workers = config.get("cluster", {}).get("worker", [])
-        if len(workers) < 2:
+        addresses, task = config.get("cluster", {}), config.get("task", {})
+        count = len(addresses.get("worker", []))
+        if not addresses or (list(addresses) == ["worker"] and count == 1):
             return None
-        workers[{"worker": config["task"]["index"]}[config["task"]["type"]]]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ExperimentError(f"TF_CONFIG={text}: not understood; give it as in {EXAMPLE}") from error
+        if list(addresses) != ["worker"] or task["type"] != "worker" or task["index"] not in range(count):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExperimentError(f"TF_CONFIG={text}: not understood; unset it, or give it as in {EXAMPLE}") from error
     return config
 
 
@@ -36,25 +38,19 @@ def writes_files() -> bool:
 
 
 def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
-    """Workers if TF_CONFIG names them, else all GPUs if there is more than one, else TensorFlow's default.
-
-    To be called before any operation runs. Raises `ExperimentError` for a batch that cannot be shared out evenly, and
-    for a cluster that cannot be set up.
-    """
-    if (config := cluster()) is not None:
-        workers = len(config["cluster"]["worker"])
-        logging.getLogger("tf.note").info("TF_CONFIG names %d workers: waiting for the others", workers)
-        try:
+    """Workers if TF_CONFIG names them, else all GPUs if there are several; to be called before any operation runs."""
+    strategy = tf.distribute.get_strategy()
+    try:
+        if (config := cluster()) is not None:
+            logging.getLogger("tf.note").info("TF_CONFIG: waiting for its workers %s", config["cluster"]["worker"])
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
-            raise ExperimentError(f"TF_CONFIG: no cluster could be set up ({str(error).splitlines()[0]})") from error
-    elif len(tf.config.get_visible_devices("GPU")) > 1:
-        strategy = tf.distribute.MirroredStrategy()
-    else:
-        return tf.distribute.get_strategy()
+        elif len(tf.config.get_visible_devices("GPU")) > 1:
+            strategy = tf.distribute.MirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise ExperimentError(f"TF_CONFIG: no cluster could be set up ({str(error).splitlines()[0]})") from error
     if batch_size % strategy.num_replicas_in_sync:
-        devices = strategy.num_replicas_in_sync
-        raise ExperimentError(f"--batch_size={batch_size}: give a multiple of the {devices} devices, or one --device")
+        count = strategy.num_replicas_in_sync
+        raise ExperimentError(f"--batch_size={batch_size}: give a multiple of the {count} devices, or one --device")
     return strategy
 
 
@@ -63,17 +59,16 @@ def distribute(net: BaseNet, strategy: tf.distribute.Strategy) -> None:
 
     def replica_step(frames: tf.Tensor) -> tuple:
         context = tf.distribute.get_replica_context()
-        share, index = len(frames) // strategy.num_replicas_in_sync, context.replica_id_in_sync_group
+        share, index = tf.shape(frames)[0] // strategy.num_replicas_in_sync, context.replica_id_in_sync_group
         loss, gradients = net.loss_and_gradients(frames[index * share : (index + 1) * share])
-        given = [gradient for gradient in gradients if gradient is not None]
-        loss, *given = context.all_reduce(tf.distribute.ReduceOp.MEAN, [loss, *given])
-        means = iter(given)
-        return loss, [None if gradient is None else next(means) for gradient in gradients]
+        given = [loss, *(gradient for gradient in gradients if gradient is not None)]
+        means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, given))
+        return next(means), [None if gradient is None else next(means) for gradient in gradients]
 
     @tf.function(autograph=False)
     def train_step(frames: tf.Tensor, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
-        results = strategy.run(replica_step, args=(frames,))  # the same means on each replica: one is enough
-        loss, gradients = tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], results)
+        means = strategy.run(replica_step, args=(frames,))  # the same on each replica: one is enough
+        loss, gradients = tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], means)
         net.update(gradients)
         return loss
 
@@ -84,5 +79,4 @@ def distribute(net: BaseNet, strategy: tf.distribute.Strategy) -> None:
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Return when all workers have come here: one that leaves early looks to the others like one that died."""
     if cluster() is not None:
-        reduce_sum = tf.function(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(1.0)))
-        strategy.run(reduce_sum)
+        strategy.run(tf.function(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(1.0))))

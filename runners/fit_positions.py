@@ -1,12 +1,11 @@
-"""Fit the physics to *true* positions: what the learned parameters are when the frames play no part.
+"""Fit the physics to the true positions of a training file, by the stage `positions` of --schedule=staged.
 
 PYTHONPATH=. python runners/fit_positions.py --task=spring_color [--vel_encoder=gauss_newton --steps=400 --rate=1e-2]
-
-The stage `positions` of --schedule=staged on the true trajectories of the task's training file, for docs/table1.md.
 """
 
 from pathlib import Path
 
+import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
 import numpy as np
 import tensorflow as tf
 from absl import flags

@@ -27,6 +27,8 @@ MEANING = {"log_k": ("k", 1.0), "log_l": ("rest length, pixels", 2.0), "log_g": 
 
 def main(argv: list[str]) -> None:
     """Plot the run in `--save_dir`; raises `ExperimentError` if it has no training in its log."""
+    if not FLAGS.save_dir:
+        raise ExperimentError("--save_dir is empty; give the folder of an experiment")
     run = Path(FLAGS.save_dir)
     commands = read_log(run / LOG).commands
     trained = [command for command in commands if command.train]
@@ -82,5 +84,10 @@ def print_summary(command: Command, evaluations: list[Evaluation]) -> None:
         print(f"| {evaluation.split}, epoch {evaluation.epoch} | {values} |")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The console command."""
     run_base.run(main)
+
+
+if __name__ == "__main__":
+    command()

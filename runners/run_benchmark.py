@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import sys
 import time
 import timeit
@@ -24,12 +23,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
+from physics_models.library import predict
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 from runners import machine, run_base
@@ -56,7 +57,7 @@ SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {
 }
 ROLLOUT_BATCH, MATMUL_SIDE = 16, 2048
 WARM_UP = 1  # steps after the first, which traces the graph
-TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Rollout by `predict_frames`"}
+TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Prediction of many steps"}
 HEADING = """# Speed
 
 Written by `runners/run_benchmark.py --out=docs`, run once for each part: `--naive`, `--scale`, `--rollout=1000`.
@@ -164,13 +165,13 @@ def measure(configuration: Configuration, started: float) -> Record:
     step: Callable[[], object] = {
         "train": train,
         "eval": lambda: net.eval_step(floats)[1].output.numpy(),
-        "rollout": lambda: sum(len(chunk) for chunk in net.predict_frames(floats, configuration.rollout)),
+        "rollout": lambda: predict(net, frames.numpy(), configuration.rollout),
     }[part]
     step()
     first = time.time() - started
     timed = [1000 * timeit.timeit(step, number=1) for _ in range(WARM_UP + FLAGS.steps)][WARM_UP:]
     record = {
-        **asdict(configuration), "ms": timed, "median_ms": statistics.median(timed), "first_s": first,
+        **asdict(configuration), "ms": timed, "median_ms": float(np.median(timed)), "first_s": first,
         "peak_gb": machine.peak_gb(), "frames": length, "stack": machine.stack(),
     }  # fmt: skip
     if part == "train":

@@ -80,7 +80,8 @@ def main(argv: list[str]) -> None:
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:
         more = [] if FLAGS.resume or FLAGS.test_mode else ["--resume"]
-        print(f"{interrupted} and saved; to continue: {run_base.command_line(*more)}", file=sys.stderr, flush=True)
+        command = ("TF_CONFIG= " if distributed.cluster() else "") + run_base.command_line(*more)
+        print(f"{interrupted} and saved; to continue: {command}", file=sys.stderr, flush=True)
         sys.exit(interrupted.exit_code)
     except tf.errors.ResourceExhaustedError as error:
         raise ExperimentError("out of memory; take a smaller --batch_size") from error

@@ -1,16 +1,27 @@
-"""Runs a command of absl flags within this process, as if it were typed."""
+"""Runs a command within this process, as if it were typed."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 from absl.testing import flagsaver
+
+# The console commands, as setup.py installs them.
+COMMANDS = {
+    "paig-run-physics": "runners.run_physics:command",
+    "paig-plot-run": "runners.plot_run:command",
+    "paig-compare-runs": "runners.compare_runs:main",
+    "paig-data": "data_gen.__main__:main",
+    "paig-tf1-checkpoint": "physics_models.tf1_checkpoint:main",
+    "paig-export": "physics_models.export:main",
+}
 
 
 class Ended(NamedTuple):
@@ -21,24 +32,35 @@ class Ended(NamedTuple):
     err: str
 
 
+def run_command(name: str, *arguments: str) -> Ended:
+    """The exit code and output of the console command `name` with these arguments."""
+    module, function = COMMANDS[name].split(":")
+    return call(getattr(importlib.import_module(module), function), f"{module.replace('.', '/')}.py", *arguments)
+
+
 def run_main(main: Callable[[list[str]], None], arguments: list[str]) -> Ended:
-    """The exit code and output of `main` with these arguments, all other flags at their defaults."""
+    """The exit code and output of the absl command `main` with these arguments."""
     from runners import run_base
 
-    logger, argv = logging.getLogger("tf"), sys.argv
-    before = logger.handlers[:], logger.level, logger.propagate
-    sys.argv = ["runners/run_physics.py", *arguments]
+    return call(lambda: run_base.run(main), "runners/run_physics.py", *arguments)
+
+
+def call(command: Callable[[], Any], *argv: str) -> Ended:
+    """The exit code and output of `command`, which reads this `sys.argv`; all other flags are at their defaults."""
+    logger, before = logging.getLogger("tf"), sys.argv
+    state = logger.handlers[:], logger.level, logger.propagate
+    sys.argv = list(argv)
     out, err = io.StringIO(), io.StringIO()
-    code: object = 0
+    code: object = None
     try:
         with flagsaver.flagsaver(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             for name in list(flags.FLAGS):
                 flags.FLAGS[name].unparse()
-            run_base.run(main)
+            code = command()
     except SystemExit as end:
-        code = 0 if end.code is None else end.code
+        code = end.code
     finally:
-        sys.argv = argv
-        logger.handlers, logger.level, logger.propagate = before
-    assert isinstance(code, int), code
-    return Ended(code, out.getvalue(), err.getvalue())
+        sys.argv = before
+        logger.handlers, logger.level, logger.propagate = state
+    assert code is None or isinstance(code, int), code
+    return Ended(code or 0, out.getvalue(), err.getvalue())

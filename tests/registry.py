@@ -1,4 +1,4 @@
-"""One entry a Keras layer or model: how to build it, what goes in, what comes out, how many variables it has.
+"""One entry a Keras layer or model: how to make it, what goes in, what comes out, how many variables it has.
 
 `tests/nn/test_registry.py` runs over it, and fails for a class in `nn/` or `physics_models/` that is not here.
 """
@@ -9,37 +9,38 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
 
-import nn
-import physics_models
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
 from nn.cells import BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from nn.decoders import ConvSTDecoder
-from nn.encoders import ConvEncoder, ImageDense, VelocityEncoder
+from nn.encoders import ConvEncoder, VelocityEncoder
+from nn.plain import ConvSTDecoderPlain
 from physics_models.physics_net import PhysicsNet
-from physics_models.tasks import TASKS, get_task
+from physics_models.tasks import get_task
 
 ABSTRACT = {"ODECell", "BaseNet"}  # what others derive from, of no use alone
-Shape = tuple
 Shapes = Any  # a shape, or a tuple of shapes
 
 
 @dataclass(frozen=True)
 class Block:
-    """A layer as `build` makes it; `inputs` and `outputs` are the shapes that its docstring promises."""
+    """A layer as `make` makes it; `inputs` and `outputs` are the shapes that its docstring promises.
+
+    The shapes of a `PhysicsNet` are in test_documented_shapes.py.
+    """
 
     name: str
-    build: Callable[[], tf.keras.layers.Layer]
+    make: Callable[[], tf.keras.layers.Layer]
     inputs: Shapes
-    outputs: Shapes
+    outputs: Shapes | None
     arrays: int  # trained variables
     numbers: int  # in all of them
     fixed: int = 0  # variables of the original that are not trained
-    run: Callable[[Any, Any], Any] = lambda layer, inputs: layer(inputs)
 
     @property
     def layer_class(self) -> str:
@@ -47,55 +48,26 @@ class Block:
         return self.name.split()[0]
 
 
-def constant(layer: VariableFromNetwork, _: Any) -> tf.Tensor:
-    """What a layer without an input gives."""
-    return layer.value()
-
-
-def net(task: str, **settings: Any) -> Callable[[], PhysicsNet]:
-    """A builder of the network of `task`."""
-    row = get_task(task, settings.pop("cell_type", ""))
-    return lambda: PhysicsNet(replace(row, **settings.pop("row", {})), **settings)
-
-
-def net_shapes(task: str, channels: int = 3, batch: int = 2) -> tuple[Shape, dict[str, Shape]]:
-    """The shapes of ORIGINAL's stages for `task` and T = its training length: input, and the `Rollout`'s fields."""
-    t = TASKS[task]
-    side, objects, length = t.img_size, t.n_objs, t.train_len
-    seen, steps = t.input_steps + t.pred_steps, length - t.input_steps
-    return (batch, length, side, side, channels), {
-        "enc_pos": (batch, seen, 2 * objects),
-        "enc_masks": (batch * seen, side, side, objects + 1),
-        "masked_objects": (objects, batch * seen, side, side, channels),
-        "pos_vel_seq": (batch, steps + 1, 4 * objects),
-        "recons_out": (batch, seen, side, side, channels),
-        "output": (batch, steps, side, side, channels),
-    }
-
-
-def as_dict(layer: PhysicsNet, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The network's `Rollout` by field."""
-    return layer(frames)._asdict()
-
-
 def network(name: str, task: str, arrays: int, numbers: int, fixed: int = 1, **settings: Any) -> Block:
     """The entry of a `PhysicsNet`."""
-    inputs, outputs = net_shapes(task, 3 if settings.get("color", True) else 1)
-    return Block(f"PhysicsNet {name}", net(task, **settings), inputs, outputs, arrays, numbers, fixed, as_dict)
+    row = get_task(task, settings.pop("cell_type", ""))
+    length, channels = row.input_steps + row.pred_steps + 1, 3 if settings.get("color", True) else 1
+    frames = (1, length, row.img_size, row.img_size, channels)
+    return Block(f"PhysicsNet {name}", lambda: PhysicsNet(row, **settings), frames, None, arrays, numbers, fixed)
 
 
 BLOCKS = (
-    Block("ShallowUNet", lambda: ShallowUNet(3, 8, 2), (2, 32, 32, 3), (2, 32, 32, 2), 26, 34410),
-    Block("ShallowUNet H=36 N=3", lambda: ShallowUNet(3, 8, 3), (2, 36, 36, 3), (2, 36, 36, 3), 26, 34419),
+    Block("ShallowUNet", lambda: ShallowUNet(8, 2), (2, 32, 32, 3), (2, 32, 32, 2), 26, 34410),
+    Block("ShallowUNet H=36 N=3", lambda: ShallowUNet(8, 3), (2, 36, 36, 3), (2, 36, 36, 3), 26, 34419),
     Block(
         "ShallowUNet upsamp=False",
-        lambda: ShallowUNet(3, 8, 2, upsamp=False), (2, 32, 32, 3), (2, 32, 32, 2), 26, 32674,
+        lambda: ShallowUNet(8, 2, upsamp=False), (2, 32, 32, 3), (2, 32, 32, 2), 26, 32674,
     ),
-    Block("UNet", lambda: UNet(3, 16, 2), (2, 64, 64, 3), (2, 64, 64, 2), 36, 487410),
-    Block("UNet upsamp=False", lambda: UNet(3, 16, 2, upsamp=False), (2, 64, 64, 3), (2, 64, 64, 2), 36, 535810),
+    Block("UNet", lambda: UNet(16, 2), (2, 64, 64, 3), (2, 64, 64, 2), 36, 487410),
+    Block("UNet upsamp=False", lambda: UNet(16, 2, upsamp=False), (2, 64, 64, 3), (2, 64, 64, 2), 36, 535810),
     Block(
         "VariableFromNetwork",
-        lambda: VariableFromNetwork((2, 16, 16, 3)), (), (2, 16, 16, 3), 4, 310936, run=constant,
+        lambda: VariableFromNetwork((2, 16, 16, 3)), (1, 10), (2, 16, 16, 3), 4, 310936,
     ),
     Block(
         "ConvEncoder H<40",
@@ -113,7 +85,10 @@ BLOCKS = (
         "ConvEncoder grey",
         lambda: ConvEncoder(32, 1, 2), (4, 32, 32, 1), ((4, 4), (4, 32, 32, 3), (2, 4, 32, 32, 1)), 32, 279868,
     ),
-    Block("ImageDense", lambda: ImageDense(16, 3, 200), (5, 768), (5, 200), 2, 153800),
+    Block(
+        "ConvEncoder mixed_precision",
+        lambda: ConvEncoder(16, 3, 2, True), (2, 16, 16, 3), ((2, 4), (2, 16, 16, 3), (2, 2, 16, 16, 3)), 32, 228812,
+    ),
     Block("VelocityEncoder", lambda: VelocityEncoder(2, 4), (5, 4, 4), (5, 4), 6, 11202),
     Block("VelocityEncoder L=3 N=3", lambda: VelocityEncoder(3, 3), (5, 3, 6), (5, 6), 6, 11002),
     Block("VelocityEncoder alt_vel", lambda: VelocityEncoder(2, 4, True), (5, 4, 4), (5, 4), 2, 14),
@@ -121,6 +96,8 @@ BLOCKS = (
     Block("ConvSTDecoder", lambda: ConvSTDecoder(32, 3, 2), (5, 4), (5, 32, 32, 3), 13, 1035721),
     Block("ConvSTDecoder H=36 N=3", lambda: ConvSTDecoder(36, 3, 3), (5, 6), (5, 36, 36, 3), 13, 1569577),
     Block("ConvSTDecoder grey", lambda: ConvSTDecoder(32, 1, 2), (5, 4), (5, 32, 32, 1), 13, 418249),
+    Block("ConvSTDecoder calibrated", lambda: ConvSTDecoder(16, 3, 2, True), (5, 4), (5, 16, 16, 3), 13, 263881),
+    Block("ConvSTDecoderPlain", lambda: ConvSTDecoderPlain(16, 3, 2), (5, 4), (5, 16, 16, 3), 13, 263881),
     Block("BouncingODECell", lambda: BouncingODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
     Block("SpringODECell", lambda: SpringODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
     Block("GravityODECell", lambda: GravityODECell(3), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 1, 1, 2),
@@ -142,12 +119,12 @@ BLOCKS = (
 )  # fmt: skip
 
 
-def layer_classes() -> dict[str, type]:
-    """Every Keras layer or model class that `nn/` and `physics_models/` define, but for the abstract ones."""
+def layer_classes(*packages: ModuleType) -> dict[str, type]:
+    """Every Keras layer class that `packages` define, by name, whatever the depth of the module."""
     found = {}
-    for package in (nn, physics_models):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for package in packages:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for name, thing in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
                 if issubclass(thing, tf.keras.layers.Layer) and thing.__module__ == module.name:
                     found[name] = thing
-    return {name: thing for name, thing in found.items() if name not in ABSTRACT}
+    return found

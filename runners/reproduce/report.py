@@ -68,13 +68,12 @@ def parameter_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
     for parameter, true in found[0]["true"].items() if found else ():
         if parameter in UNLEARNED or parameter not in found[0]["parameters"]:
             continue
-        raw = statistics.median(run["parameters"][parameter] for run in found)
-        calibrated = statistics.median(run["calibrated"][parameter] for run in found)
+        values = (statistics.median(run[kind][parameter] for run in found) for kind in ("parameters", "calibrated"))
+        raw, calibrated = (with_error(value, true) for value in values)
         rows.append({
             "runs": name, "parameter": parameter, "true": number(true),
             "paper": with_error(PAPER.get(found[0]["task"], {}).get(parameter), true),
-            "ours, raw": with_error(raw, true), "ours, calibrated": with_error(calibrated, true),
-            "objects found": f"{len(found)} of {len(runs)}",
+            "ours, raw": raw, "ours, calibrated": calibrated, "objects found": f"{len(found)} of {len(runs)}",
             "time": f"{statistics.median(run['wall_s'] / 60 for run in found):.0f} min",
         })  # fmt: skip
     return rows
@@ -87,11 +86,10 @@ def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
         return []
     side = get_task(found[0]["task"]).img_size
     expected = 1.0 if found[0]["calibrated_coords"] else side / (side - 1)
-    losses = {loss: statistics.median(run["losses"][f"{loss}_loss"] for run in found) for loss in LOSSES}
     return [{
         "runs": name, "seeds": str(len(found)), "stretch expected": number(expected, 5),
         "stretch measured": number(statistics.median(run["length_scale"] for run in found), 5),
-        **{loss: number(value) for loss, value in losses.items()},
+        **{loss: number(statistics.median(run["losses"][f"{loss}_loss"] for run in found)) for loss in LOSSES},
     }]  # fmt: skip
 
 
@@ -137,10 +135,7 @@ def read_entries(experiments: Path) -> dict[str, dict[Path, Entry]]:
 
 
 def write_report(experiments: Path, report_dir: Path) -> Path:
-    """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries below `experiments`.
-
-    Raises `ExperimentError` as `read_entries` does, before anything is written.
-    """
+    """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries that `read_entries` finds."""
     entries = read_entries(experiments)
     runs = {name: list(by_path.values()) for name, by_path in entries.items()}
     everything = [entry for each in runs.values() for entry in each]

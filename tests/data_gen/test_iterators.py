@@ -106,6 +106,9 @@ def test_next_batch_gives_x_and_y():
         x, y = iterator.next_batch(2)
         np.testing.assert_array_equal(y, 10 * x.ravel().astype(int))
     assert sorted(iterator.indices) == list(range(6))
+    for wrong in (frames[:5], 3):  # 3 is a seed given without its name
+        with pytest.raises((DataError, TypeError)):
+            DataIterator(frames, wrong)
 
 
 def test_next_batch_and_epoch_agree():

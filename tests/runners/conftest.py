@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from data_gen.recipes import RECIPES, make_dataset
+
+# tiny_run.py, a training that takes seconds, serves these tests too.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "trust"))
 
 
 @pytest.fixture(scope="session")

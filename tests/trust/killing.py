@@ -10,11 +10,17 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from tiny_run import ROOT, messages
+import numpy as np
+from tiny_run import ROOT
 
-PRELOAD = ["tensorflow", "matplotlib", "runners.run_physics", "physics_models.physics_net"]
+from physics_models import checkpoints
+from physics_models.experiment import LEFTOVER, SCRATCH
+from physics_models.run_log import read_log
+
+PRELOAD = ["tensorflow", "matplotlib", "runners.run_physics"]
 TIMEOUT = 300  # seconds
 
 # What is seen in the folder while a run does what it is to be killed at.
@@ -51,9 +57,9 @@ def kinds(unfinished: set[tuple[str, int]]) -> list[str]:
 class Killer:
     """Runs trainings with `flags` in `folder`, and kills them."""
 
-    def __init__(self, flags: list[str], folder: Path, seed: int):
+    def __init__(self, flags: list[str], folder: Path, seed: int = 0):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self.flags, self.folder, self.rng = flags, folder, random.Random(seed)
+        self.flags, self.folder, self.rng = [*flags, f"--save_dir={folder}"], folder, random.Random(seed)
         self.output = f"{folder}.output"
         self.timeout = TIMEOUT
         self.length = 15.0  # seconds that a training takes here, about; measured by `finish`
@@ -61,21 +67,37 @@ class Killer:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
         self.kills: Counter[str] = Counter()  # by the moment that they were aimed at
-        self.hits: Counter[str] = Counter()  # by what they cut short, as the folder tells
+        self.hits: Counter[str] = Counter()  # by what they cut short, as the folder shows
 
-    def start(self) -> multiprocessing.Process:
+    def start(self, *more: str) -> multiprocessing.Process:
         """Start, or resume, the training."""
-        process = self.context.Process(target=train, args=(self.flags, self.output))
+        process = self.context.Process(target=train, args=([*self.flags, *more], self.output))
         process.start()
         return process
 
-    def finish(self) -> None:
+    def finish(self, *more: str) -> None:
         """Resume the training and let it come to its end."""
-        process, begun = self.start(), time.monotonic()
+        process, begun = self.start(*more), time.monotonic()
         process.join(self.timeout)
         process.kill()
-        assert process.exitcode == 0, Path(self.output).read_text()[-2000:]
+        assert process.exitcode == 0, self.printed()[-2000:]
         self.length = time.monotonic() - begun
+
+    def stop(self, number: int, when: Callable[[], bool], *more: str) -> int:
+        """Start, and send the signal `number` as soon as `when()` holds; returns the exit code."""
+        process = self.start(*more)
+        self.wait(process, when)
+        os.kill(process.pid, number)
+        process.join(self.timeout)
+        process.kill()
+        return process.exitcode
+
+    def wait(self, process: multiprocessing.Process, when: Callable[[], bool]) -> None:
+        """Return when `when()` holds; the process must not end before."""
+        end = time.monotonic() + self.timeout
+        while not when():
+            assert process.is_alive() and time.monotonic() < end, self.printed()[-2000:]
+            time.sleep(0.005)
 
     def kill_during(self, what: str) -> bool:
         """Start, and kill at a moment of the kind `what`; False if it came to its end before."""
@@ -98,26 +120,13 @@ class Killer:
         killed = process.is_alive()
         process.kill()
         process.join()
-        assert process.exitcode in (-9, 0), Path(self.output).read_text()[-2000:]
+        assert process.exitcode in (-9, 0), self.printed()[-2000:]
         if killed:
             self.kills[what] += 1
             left = kinds(self.unfinished() - before)
             without = "the start" if self.log_length() == length else "steps between two writes"
             self.hits[left[0] if left else without] += 1
         return killed
-
-    def stop(self, number: int, lines: int) -> str:
-        """Start, send signal `number` once that many lines were logged; returns what it printed."""
-        process = self.start()
-        begun = time.monotonic()
-        while len(messages(self.folder) if self.log_length() else []) < lines:
-            assert process.is_alive() and time.monotonic() < begun + self.timeout, Path(self.output).read_text()[-2000:]
-            time.sleep(0.005)
-        os.kill(process.pid, number)
-        process.join(self.timeout)
-        process.kill()
-        assert process.exitcode == 128 + number, Path(self.output).read_text()[-2000:]
-        return Path(self.output).read_text()
 
     def unfinished(self) -> set[tuple[str, int]]:
         """Names and times of change of what is being written in the folder, or was when a run was killed."""
@@ -136,29 +145,32 @@ class Killer:
         except FileNotFoundError:
             return 0
 
+    def printed(self) -> str:
+        """What the trainings have printed."""
+        return Path(self.output).read_text() if Path(self.output).exists() else ""
+
 
 def assert_equal_runs(folder: Path, expected: Path) -> None:
-    """Assert that two runs ended with the same bits: weights, slots, log lines, outputs and pictures."""
-    from physics_models import checkpoints
-    from physics_models.save_dir import LEFTOVER, SCRATCH, foreign_entries
-
-    arrays, others = checkpoints.read(folder), checkpoints.read(expected)
-    assert arrays.arrays.keys() == others.arrays.keys()
-    for name, array in arrays.arrays.items():
-        assert array.tobytes() == others.arrays[name].tobytes(), name
-    for name in ("epoch", "step", "iteration", "seed", "left_out"):
-        assert arrays.progress[name] == others.progress[name], name
-    assert messages(folder) == messages(expected)
-    for file in ("outputs.npz", "extra_outputs.npz", "templates.jpg", "animation4.gif"):
+    """Assert that two runs ended with the same bits: weights, slots, losses, parameters, outputs and pictures."""
+    found, wanted = checkpoints.load(folder), checkpoints.load(expected)
+    assert found.arrays.keys() == wanted.arrays.keys()
+    for name, array in found.arrays.items():
+        assert array.tobytes() == wanted.arrays[name].tobytes(), name
+    for name in ("epoch", "iteration", "seed"):
+        assert found.progress[name] == wanted.progress[name], name
+    logs = [read_log(path / "log.txt") for path in (folder, expected)]
+    assert logs[0].train_curve() == logs[1].train_curve()
+    valid = [[(e.epoch, e.losses, e.parameters) for e in log.evaluations("valid")] for log in logs]
+    assert valid[0] == valid[1]
+    tests = [[(e.epoch, e.losses, e.parameters) for e in log.evaluations("test")][-2:] for log in logs]
+    assert tests[0] == tests[1] and len(tests[0]) == 2
+    for file in ("outputs.npz", "extra_outputs.npz"):
+        with np.load(folder / file) as a, np.load(expected / file) as b:
+            assert a.files == b.files
+            for name in a.files:
+                assert a[name].tobytes() == b[name].tobytes(), name
+    for file in ("templates.jpg", "animation4.gif"):
         assert (folder / file).read_bytes() == (expected / file).read_bytes(), file
-    assert metrics(folder) == metrics(expected)
-    assert not foreign_entries(folder)
-    left = [entry.name for entry in folder.iterdir() if LEFTOVER.fullmatch(entry.name) or entry.name == SCRATCH]
-    assert not left
-    assert sorted(checkpoints.listed(folder)) == sorted(entry.stem for entry in folder.glob("model.ckpt*.index"))
-    assert checkpoints.listed(folder) == checkpoints.listed(expected)
-
-
-def metrics(folder: Path) -> list[str]:
-    """The rows of metrics.csv without their time."""
-    return [line.partition(",")[2] for line in (folder / "metrics.csv").read_text().splitlines()]
+    assert {e.name for e in folder.iterdir()} == {e.name for e in expected.iterdir()}
+    assert not [e.name for e in folder.iterdir() if LEFTOVER.fullmatch(e.name) or e.name == SCRATCH]
+    assert checkpoints.list_checkpoints(folder) == checkpoints.list_checkpoints(expected)

@@ -37,10 +37,10 @@ def random_flags(rng: random.Random) -> list[str]:
 
 def play_round(flags: list[str], folder: Path, rng: random.Random, end: float) -> Killer:
     """Train in `folder`/expected undisturbed and in `folder`/run with kills, until `end`; the two must be equal."""
-    expected = Killer([*flags, f"--save_dir={folder / 'expected'}"], folder / "expected", 0)
+    expected = Killer(flags, folder / "expected")
     expected.timeout = TIMEOUT
     expected.finish()
-    killer = Killer([*flags, f"--save_dir={folder / 'run'}", "--resume"], folder / "run", rng.randrange(2**31))
+    killer = Killer([*flags, "--resume"], folder / "run", rng.randrange(2**31))
     killer.length, killer.timeout = expected.length, TIMEOUT
     try:
         for _ in range(rng.randint(15, 30)):
@@ -50,13 +50,13 @@ def play_round(flags: list[str], folder: Path, rng: random.Random, end: float) -
         killer.finish()
         assert_equal_runs(folder / "run", folder / "expected")
     except Exception as error:
-        error.killer = killer  # type: ignore[attr-defined]  # its counts are to be told, too
+        error.killer = killer  # type: ignore[attr-defined]  # for its counts
         raise
     return killer
 
 
 def soak(minutes: float, seed: int) -> int:
-    """Play rounds for that long and tell what happened; returns how many of them failed."""
+    """Play rounds for that long and print what happened; returns how many of them failed."""
     begun = time.monotonic()
     rng, aimed, hit, rounds, failures = random.Random(seed), Counter(), Counter(), 0, 0
     work = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -82,12 +82,12 @@ def soak(minutes: float, seed: int) -> int:
     if not failures:
         shutil.rmtree(work)
     print(f"{(time.monotonic() - begun) / 60:.0f} minutes, {rounds} rounds, {failures} failed")
-    print(f"{sum(aimed.values())} kills, by the moment aimed at: {told(aimed)}")
-    print(f"what they cut short, as the folder tells: {told(hit)}")
+    print(f"{sum(aimed.values())} kills, by the moment aimed at: {counted(aimed)}")
+    print(f"what they cut short, as the folder shows: {counted(hit)}")
     return failures
 
 
-def told(counts: Counter[str]) -> str:
+def counted(counts: Counter[str]) -> str:
     """`counts` as words."""
     return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none"
 
