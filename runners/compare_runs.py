@@ -29,7 +29,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Report:
     for folder in folders:
         if not folder.is_dir():
             raise ExperimentError(f"{folder}: no such folder; give the save_dir of an experiment")
-        if not any((folder / part).exists() for part in PARTS):
+        if not any((folder / part).exists() for part in PARTS) and not any(folder.glob("*.index")):
             raise ExperimentError(f"{folder}: not an experiment: no log.txt, checkpoint, outputs or pictures in it")
     log_a, log_b, notes = read_both(folders, "log.txt", read_log)
     both = (log_a or RunLog(), log_b or RunLog())

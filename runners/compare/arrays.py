@@ -211,7 +211,7 @@ def _eight_bit(frames: np.ndarray) -> np.ndarray:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts dense, dense_1, …, dense_10 in this order."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,9})", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,9})", name)]
 
 
 def _compare_arrays(

@@ -75,7 +75,7 @@ def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], An
     notes: list[Block] = []
     for i, folder in enumerate(folders):
         try:
-            if (folder / part).exists():
+            if (folder / part).exists() or (part == "checkpoint" and any(folder.glob("*.index"))):
                 values[i] = reader(folder / part)
             else:
                 notes.append(Paragraph(f"{'AB'[i]} has no {part}.", note=True))
