@@ -197,6 +197,7 @@ class BaseNet(tf.keras.layers.Layer):
 
         Frames that are float32 already stay as they are.
         """
+        frames = tf.convert_to_tensor(frames)
         if frames.dtype == tf.float32:
             return frames
         frames = tf.cast(frames, tf.float32) / 255.0

@@ -313,19 +313,19 @@ class Interrupted(Exception):  # noqa: N818, it is no error
 
 
 class StopOnSignal:
-    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal`; a second one acts as always.
+    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal` (else 0); a second acts as always.
 
     Signals that were ignored before (SIGHUP under nohup) stay so. Outside of the main thread it notes nothing.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.signal = 0
         self._before: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""
-        return self.signal is not None
+        return self.signal != 0
 
     def __enter__(self) -> StopOnSignal:
         """Begin to note signals."""

@@ -8,7 +8,6 @@ RUN_DIR is the folder of an experiment, this port's or the original's; OUT_DIR a
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from os.path import expanduser
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from physics_models.errors import CommandParser, run_command
-from physics_models.library import load_network
+from physics_models.library import load_network, traced
 from physics_models.memory_files import copy_out, memory_folder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tf1_checkpoint import write_folder
@@ -29,19 +28,17 @@ def exported(net: PhysicsNet) -> tf.Module:
     steps → the frames that follow the last one, [B, steps, H, H, C], and their positions [B, steps, 2N].
     `parameters`: the learned physical parameters by name. `task`: the row of the task table, as JSON.
     """
-    frames_spec = tf.TensorSpec(net.frame_shape, tf.float32, "frames")
-    module = tf.Module()
+    module, (roll_out, decode) = tf.Module(), traced(net)
     module.weights = list(net.variables_by_name().values())  # what is saved
 
-    @tf.function(input_signature=[frames_spec], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature[:1], autograph=False)
     def encode(frames: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"positions": net.encode(frames)[0]}
 
-    @tf.function(input_signature=[frames_spec, tf.TensorSpec([], tf.int32, "steps")], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature, autograph=False)
     def predict(frames: tf.Tensor, steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        state = net.initial_state(net.encode(frames[:, -net.task.input_steps :])[0])
-        positions = net.positions(net.rollout(state, steps))[:, 1:]
-        return {"frames": net.decode(positions), "positions": positions}
+        positions = roll_out(frames, steps)
+        return {"frames": decode(positions), "positions": positions}
 
     @tf.function(input_signature=[], autograph=False)
     def parameters() -> dict[str, tf.Tensor]:
@@ -70,14 +67,14 @@ def export(source: str | Path, dest: str | Path) -> list[str]:
             copy_out(memory, folder)
 
     write_folder(dest, write)
-    pattern = re.search(r"[][\\*?]", str(dest))
+    pattern = set("[\\") & set(str(Path(dest).resolve()))
     size = f"{net.task.img_size}, {net.task.img_size}, {net.channels}"
     return [
         f"{dest}: task {net.task.name}; with TensorFlow alone:",
         f"  model = tf.saved_model.load({str(dest)!r})",
         f"  model.predict(frames, 100)  # float32 [B, at least {net.task.input_steps}, {size}] in [0, 1], and steps",
         "  model.parameters()",
-        *(["note: TensorFlow loads no folder with [ ] \\ * or ? in its path: rename it first"] if pattern else []),
+        *(["note: TensorFlow loads nothing from a path with [ or \\ in it: rename the folder first"] if pattern else []),
     ]
 
 

@@ -23,7 +23,6 @@ import tensorflow as tf
 from physics_models import discovery
 from physics_models.base import log_metrics
 from physics_models.checkpoints import Checkpoint
-from physics_models.discovery import Discovery, autoencoder_loss, object_contributions
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, StopOnSignal
 from physics_models.physics_net import PhysicsNet
@@ -81,6 +80,7 @@ def settings_for(task: str, vel_encoder: str = "mlp") -> StagedSettings:
     return StagedSettings(autoencoder, positions, joint, recons_weight)
 
 
+@dataclass
 class StagedTraining:
     """Takes `net` through the stages of a schedule, with a checkpoint at the end of each.
 
@@ -88,27 +88,22 @@ class StagedTraining:
     only, as in the original. Every `save_every` steps there is a checkpoint besides, from which `resume` continues.
     """
 
-    def __init__(
-        self,
-        net: PhysicsNet,
-        data: Mapping[str, Any],
-        save_dir: str | Path,
-        settings: StagedSettings,
-        seed: int = 0,
-        schedule: str = "staged",
-        print_interval: int = 100,
-        save_every: int = 500,
-        keep: int = 1,
-        optimizer: str = "rmsprop",
-    ):
-        self.net, self.data, self.save_dir, self.settings = net, data, save_dir, settings
-        self.seed, self.stages = seed, SCHEDULES[schedule]
-        self.print_interval, self.save_every, self.keep = print_interval, save_every, keep
-        self.optimizer = optimizer
-        self.stage, self.step = 0, 0
-        self.seen = net.task.input_steps + net.task.pred_steps
+    net: PhysicsNet
+    data: Mapping[str, Any]
+    save_dir: str | Path
+    settings: StagedSettings
+    seed: int = 0
+    schedule: str = "staged"
+    print_interval: int = 100
+    save_every: int = 500
+    keep: int = 1
+    optimizer: str = "rmsprop"
 
-    # Progress
+    def __post_init__(self) -> None:
+        """Begin at the first stage."""
+        self.stages = SCHEDULES[self.schedule]
+        self.stage, self.step = 0, 0  # the number of the stage, and the steps taken in it
+        self.seen = self.net.task.input_steps + self.net.task.pred_steps
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue the run that wrote `checkpoint`.
@@ -125,10 +120,8 @@ class StagedTraining:
         self.net.iteration = progress["iteration"]
 
     def _save(self) -> None:
-        counters = {"run": self.net.run_id, "seed": self.seed, "data": self.data["train"].checksum}
-        self.net.save(self.save_dir, {**counters, "stage": self.stage, "stage_step": self.step}, self.keep)
-
-    # Stages
+        source = {"run": self.net.run_id, "seed": self.seed, "data": self.data["train"].checksum}
+        self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step}, self.keep)
 
     def run(self) -> PhysicsNet:
         """Run what is left of the stages; returns the trained network."""
@@ -147,6 +140,8 @@ class StagedTraining:
     def _steps(self, name: str, update: Callable[[np.random.RandomState, float], tf.Tensor]) -> None:
         """Call `update(random numbers, share of the stage done)` up to the stage's end, logging and saving."""
         net, stage = self.net, getattr(self.settings, name)
+        if self.step == 0:  # the slots of the stage before belong to another loss
+            net.build_optimizer(stage.rate, self.optimizer)
         with StopOnSignal() as stop:
             while self.step < stage.steps:
                 annealed = self.step >= ANNEAL_AT * stage.steps
@@ -155,7 +150,7 @@ class StagedTraining:
                 loss = update(random, self.step / stage.steps)
                 if self.step % self.print_interval == 0:
                     self._check_finite(name)
-                    if name == "joint":
+                    if name == "joint":  # as the original logs its training
                         log_metrics(f"train - iter={net.iteration}", {"train_loss": loss})
                     else:
                         log_metrics(f"stage - {name} iter={self.step}", {"loss": loss})
@@ -174,90 +169,68 @@ class StagedTraining:
         if skipped:
             raise ExperimentError(
                 f"stage {name}: a gradient became NaN {skipped} step(s) ago, near step {self.step}; take a smaller "
-                f"--{name}_rate or another --seed (a checkpoint in {self.save_dir} is from before)"
+                f"--{name}_rate or another --seed"
             )
-
-    def _fresh_optimizer(self, stage: Stage) -> None:
-        """The slots of the stage before belong to another loss."""
-        if self.step == 0:
-            self.net.build_optimizer(stage.rate, self.optimizer)
 
     def _autoencoder(self) -> None:
         """Stage (a); raises `ExperimentError` if the objects are not found and other stages are to follow."""
-        net, stage = self.net, self.settings.autoencoder
-        frames = self.data["train"].X[:, : self.seen]
+        net, batch_size, frames = self.net, self.settings.autoencoder.batch, self.data["train"].X[:, : self.seen]
         found = self._discover(frames)
         supervised = found if self.settings.supervision == "motion" and found.kinds is not None else None
-        self._fresh_optimizer(stage)
         variables = list(net.variables_by_name(trainable_only=True).values())
 
         @tf.function(autograph=False)
         def train(batch: tf.Tensor, centres: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
-                loss, recons = autoencoder_loss(net, net.to_float(batch), centres, weight, supervised)
+                loss, recons = discovery.autoencoder_loss(net, net.to_float(batch), centres, weight, supervised)
             net.update(tape.gradient(loss, variables))
             return recons
 
         def update(random: np.random.RandomState, done: float) -> tf.Tensor:
-            which = random.randint(0, len(frames), stage.batch), random.randint(0, self.seen, stage.batch)
+            which = random.randint(0, len(frames), batch_size), random.randint(0, self.seen, batch_size)
             return train(frames[which], found.centres[which], tf.constant(discovery.fade(done)))
 
         self._steps("autoencoder", update)
         self._judge(found)
 
-    def _discover(self, frames: np.ndarray) -> Discovery:
+    def _discover(self, frames: np.ndarray) -> discovery.Discovery:
         """What moves in uint8 `frames` [S, L + P, H, H, C]: logged, and drawn to objects.png."""
         found = discovery.discover(frames, self.net.task.n_objs, self._to_float)
         for line in discovery.describe(found):
             logger.info("stage - autoencoder: %s", line)
-        some = self._to_float(frames[:: max(len(frames) // discovery.PICTURE_FRAMES, 1), 0])
-        discovery.save_picture(found, some, f"{self.save_dir}/objects.png")
+        some = frames[:: max(len(frames) // discovery.PICTURE_FRAMES, 1), 0]
+        discovery.save_picture(found, self._to_float(some), f"{self.save_dir}/objects.png")
         return found
 
     def _to_float(self, frames: np.ndarray) -> np.ndarray:
         return self.net.to_float(tf.constant(frames)).numpy()
 
-    def _judge(self, found: Discovery) -> None:
-        frames = self.data["valid"].X
-        random = np.random.RandomState(0)
-        which = random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)
-        verdict = object_contributions(self.net, self.net.to_float(tf.constant(frames[which])), found.scene)
-        shares = ", ".join(f"{share:.2f}" for share in verdict.contributions)
-        text = f"{verdict.explained:.1%} of what moves is explained, by the objects in shares of {shares}"
-        logger.info("stage - autoencoder: %s (objects %s)", text, "found" if verdict.found else "not found")
+    def _judge(self, found: discovery.Discovery) -> None:
+        frames, random = self.data["valid"].X, np.random.RandomState(0)
+        some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
+        verdict = discovery.object_contributions(self.net, self._to_float(some), found)
+        logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
             raise ExperimentError(
-                f"the objects were not found: {text}; see {self.save_dir}/objects.png, and try another --n_objs, "
-                "more --autoencoder_steps or another --seed"
+                f"{verdict}; see {self.save_dir}/objects.png, and try another --n_objs, --autoencoder_steps or --seed"
             )
 
     def _positions(self) -> None:
         """Stage (b): velocity net and physics, fitted to the positions of all frames, encoded once."""
-        net, stage = self.net, self.settings.positions
+        net = self.net
         if net.vel_encoder == "gauss_newton" and not net.cell.trainable_variables:
             logger.info("stage - positions: there is nothing to fit")
             return
         encoded = encode_all(net, self.data["train"].X[:, : self.seen])
-        self._fresh_optimizer(stage)
-        train = position_step(net)
-        batch = min(stage.batch, len(encoded))
-
-        def update(random: np.random.RandomState, done: float) -> tf.Tensor:
-            return train(tf.constant(encoded[random.randint(0, len(encoded), batch)]))
-
-        self._steps("positions", update)
+        train, batch = position_step(net), min(self.settings.positions.batch, len(encoded))
+        self._steps("positions", lambda random, _: train(encoded[random.randint(0, len(encoded), batch)]))
 
     def _joint(self) -> None:
         """Stage (c): the original's training step on small batches of sequences."""
-        net, stage, frames = self.net, self.settings.joint, self.data["train"].X
+        net, frames = self.net, self.data["train"].X
         net.autoencoder_loss = self.settings.recons_weight
-        self._fresh_optimizer(stage)
-        batch = min(stage.batch, len(frames))
-
-        def update(random: np.random.RandomState, done: float) -> tf.Tensor:
-            return net.train_step(frames[random.randint(0, len(frames), batch)])
-
-        self._steps("joint", update)
+        batch = min(self.settings.joint.batch, len(frames))
+        self._steps("joint", lambda random, _: net.train_step(frames[random.randint(0, len(frames), batch)]))
 
 
 def encode_all(net: PhysicsNet, frames: np.ndarray) -> np.ndarray:
@@ -273,10 +246,9 @@ def position_loss(net: PhysicsNet, positions: tf.Tensor) -> tf.Tensor:
 
     `positions` [B, L + P, 2N]: the first L give the initial state, the roll-out is compared with the other P.
     """
-    inputs, predicted = net.task.input_steps, net.task.pred_steps
-    state = net.initial_state(positions)
-    errors = []
-    for target in tf.unstack(positions, axis=1)[inputs : inputs + predicted]:
+    first, last = net.task.input_steps, net.task.input_steps + net.task.pred_steps
+    state, errors = net.initial_state(positions), []
+    for target in tf.unstack(positions, axis=1)[first:last]:
         state = net.cell(state)
         errors.append(tf.reduce_sum(tf.math.squared_difference(state[0], target), axis=-1))
     return tf.reduce_mean(errors)

@@ -66,14 +66,14 @@ def distribute(net: BaseNet, strategy: tf.distribute.Strategy) -> None:
         return next(means), [None if gradient is None else next(means) for gradient in gradients]
 
     @tf.function(autograph=False)
-    def train_step(frames: tf.Tensor, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
+    def step(frames: tf.Tensor, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
         means = strategy.run(replica_step, args=(frames,))  # the same on each replica: one is enough
         loss, gradients = tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], means)
         net.update(gradients)
         return loss
 
     if strategy.num_replicas_in_sync > 1:
-        net.train_step = lambda frames: train_step(tf.constant(frames), net.optimizer, net.autoencoder_loss)
+        net.train_step = lambda frames: step(tf.constant(frames), net.optimizer, net.autoencoder_loss)  # type: ignore
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 # Matplotlib's import fails if this names a backend that is not installed; no figure here needs one.
 backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
@@ -22,9 +21,8 @@ if backend is not None:  # for the other figures of a notebook
 
 
 @contextlib.contextmanager
-def default_style(settings: dict[str, Any] | None = None) -> Iterator[None]:
-    """While this lasts, Matplotlib has its own defaults, but for `settings`."""
+def default_style() -> Iterator[None]:
+    """While this lasts, Matplotlib has its own defaults."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings or {})
         yield

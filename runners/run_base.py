@@ -104,8 +104,9 @@ def check_not_negative(*names: str) -> None:
 
 def check_choice(name: str, choices: Iterable[str]) -> None:
     """Raise `ExperimentError`, naming the `choices`, if the flag is none of them."""
-    if FLAGS[name].value not in choices:
-        raise ExperimentError(f"--{name}={FLAGS[name].value}: unknown; choose one of {', '.join(sorted(choices))}")
+    value: Any = FLAGS[name].value
+    if value not in choices:
+        raise ExperimentError(f"--{name}={value}: unknown; choose one of {', '.join(sorted(choices))}")
 
 
 def check_flags() -> None:

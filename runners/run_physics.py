@@ -10,6 +10,7 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import physics_models  # noqa: F401, isort: skip, it imports TensorFlow without its start-up messages
 import tensorflow as tf
@@ -75,7 +76,8 @@ def main(argv: list[str]) -> None:
             strategy = distributed.choose_strategy(FLAGS.batch_size)
             with strategy.scope(), tempfile.TemporaryDirectory() as scratch:
                 if not distributed.writes_files():  # what other workers write is thrown away
-                    FLAGS.ckpt_dir, FLAGS.save_dir = FLAGS.ckpt_dir or FLAGS.save_dir, f"{scratch}/worker"
+                    FLAGS["ckpt_dir"].value = FLAGS.ckpt_dir or FLAGS.save_dir
+                    FLAGS["save_dir"].value = f"{scratch}/worker"
                 train(task_from_flags(), strategy, device)
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:
@@ -226,7 +228,8 @@ def build(task: Task, seed: int | None = None) -> PhysicsNet:
         "color", "autoencoder_loss", "alt_vel", "encoder_type", "decoder_type", "recurrent_units", "lstm_layers",
         "vel_encoder", "calibrated_coords", "mixed_precision",
     )  # fmt: skip
-    net = MODELS[FLAGS.model](task, **{name: FLAGS[name].value for name in names})
+    chosen: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    net = MODELS[FLAGS.model](task, **chosen)
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from absl import flags
+from absl import app, flags
 from absl.testing import flagsaver
 
 # The console commands, as setup.py installs them.
@@ -50,6 +50,7 @@ def call(command: Callable[[], Any], *argv: str) -> Ended:
     logger, before = logging.getLogger("tf"), sys.argv
     state = logger.handlers[:], logger.level, logger.propagate
     sys.argv = list(argv)
+    app.define_help_flags()  # once per process: flagsaver would take them away again
     out, err = io.StringIO(), io.StringIO()
     code: object = None
     try:

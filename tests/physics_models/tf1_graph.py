@@ -25,11 +25,11 @@ FIXED = ("dt_x", "log_m")
 
 def build(shapes, optimizer):
     """Make the variables NAME → shape, `base_lr`, and the optimizer's slots, in the default graph."""
+    zeros = tf.zeros_initializer()
     for name, shape in shapes.items():
-        tf.get_variable(name, shape, tf.float32, trainable=name.rpartition("/")[2] not in FIXED)
-    rate = tf.get_variable("base_lr", [], tf.float32, trainable=False)
-    loss = tf.add_n([tf.reduce_sum(tf.square(variable)) for variable in tf.trainable_variables()])
-    OPTIMIZERS[optimizer](rate).minimize(loss)
+        tf.get_variable(name, shape, tf.float32, zeros, trainable=name.rpartition("/")[2] not in FIXED)
+    rate = tf.get_variable("base_lr", [], tf.float32, zeros, trainable=False)
+    OPTIMIZERS[optimizer](rate).apply_gradients([(tf.identity(v), v) for v in tf.trainable_variables()])
 
 
 def restore(folder, shapes, optimizer):

@@ -1,4 +1,4 @@
-"""Runs `run_physics.py` for the tests as a user does, and reads what it logs."""
+"""Runs `run_physics.py` for the tests as a user does, and reads what it logs in the original's formats."""
 
 from __future__ import annotations
 

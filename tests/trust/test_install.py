@@ -1,51 +1,34 @@
-"""`pip install .`: commands that work from any folder, and a word about names that another project has, too."""
+"""`pip install .`: console commands that work from any folder."""
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from command import COMMANDS
 from tiny_run import ROOT, write_data
 
-from physics_models.save_dir import PACKAGES
-from runners import console
+from physics_models.experiment import PACKAGES
 
 
-def distribution(name: str, record: str | None) -> SimpleNamespace:
-    return SimpleNamespace(metadata={"Name": name}, read_text=lambda _: record)
+def test_the_console_commands_are_those_that_the_tests_call():
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert dict(re.findall(r'"(paig-[\w-]+) = ([\w.:]+)"', text)) == COMMANDS
 
 
-def test_names_that_others_have_are_warned_of(monkeypatch, capsys):
-    others = [
-        distribution("paig_tf2", "nn/__init__.py,,\n"),  # this project
-        distribution("nnlib", "nnlib/nn/__init__.py,,\n"),
-        distribution("noisy", "noisy.py,,\nrunners/main.py,,\nnn/__init__.py,,\n"),
-        distribution("bare", None),
-    ]
-    monkeypatch.setattr(console, "distributions", lambda: others)
-    console.check_names()
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(", and either")[0] for line in lines] == [
-        f"warning: noisy, installed in the same environment, has a package {name}, too" for name in ("nn", "runners")
-    ]
-
-
-def test_a_package_of_another_project_in_the_place_of_ours_stops(tmp_path, monkeypatch, capsys):
-    (tmp_path / "nn").mkdir()
-    (tmp_path / "nn" / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "nn", raising=False)
-    with pytest.raises(SystemExit) as end:
-        console.check_names()
-    found = f"the package nn is found in {tmp_path}/nn/__init__.py, not in {ROOT}"
-    advice = "install this project into a virtual environment of its own"
-    assert end.value.code == 1 and capsys.readouterr().err == f"error: {found}; {advice}\n"
+def test_every_package_is_installed():
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    listed = set(ast.literal_eval(re.search(r"packages=(\[.*?\])", text)[1]))
+    files = [file.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    found = {".".join(file.parent.parts) for file in files}
+    assert listed == found
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +74,7 @@ def test_commands_of_an_installed_copy(tmp_path, installed):
     trained = called(
         installed / "paig-run-physics", *write_data(tmp_path), "--epochs=1", "--save_dir=run", folder=tmp_path
     )
-    assert trained.returncode == 0 and "warning" not in trained.stderr, trained.stderr
+    assert trained.returncode == 0, trained.stderr
     assert trained.stdout.startswith("learned: ") and (tmp_path / "run" / "code.zip").is_file()
     exported = called(installed / "paig-export", "run", "saved", folder=tmp_path)
     assert exported.returncode == 0 and (tmp_path / "saved" / "saved_model.pb").is_file(), exported.stderr
@@ -101,10 +84,3 @@ def test_commands_of_an_installed_copy(tmp_path, installed):
     assert compared.returncode == 0, compared.stderr
     inspected = called(installed / "paig-tf1-checkpoint", "inspect", "run", folder=tmp_path)
     assert inspected.returncode == 0 and "net/decoder/logsigma" in inspected.stdout, inspected.stderr
-
-    (tmp_path / "elsewhere" / "nn").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "nn" / "__init__.py").write_text("")
-    shadowed = str(tmp_path / "elsewhere")
-    wrong = called(installed / "paig-run-physics", "--help", folder=tmp_path, PYTHONPATH=shadowed)
-    assert wrong.returncode == 1 and wrong.stderr.startswith(f"error: the package nn is found in {shadowed}/nn/")
-    assert len(wrong.stderr.splitlines()) == 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from tiny_run import ROOT
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, timeout=600
