@@ -74,7 +74,7 @@ def export(source: str | Path, dest: str | Path) -> list[str]:
         f"  model = tf.saved_model.load({str(dest)!r})",
         f"  model.predict(frames, 100)  # float32 [B, at least {net.task.input_steps}, {size}] in [0, 1], and steps",
         "  model.parameters()",
-        *(["note: TensorFlow loads nothing from a path with [ or \\ in it: rename the folder first"] if pattern else []),
+        *(["note: TensorFlow does not load from a path with [ or \\ in it: rename it first"] if pattern else []),
     ]
 
 
