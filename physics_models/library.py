@@ -22,12 +22,14 @@ from physics_models.tasks import get_task
 def load_network(folder: str | Path) -> PhysicsNet:
     """The trained network of the experiment in `folder`: this port's, or the original's.
 
+    `folder` may also be one of the checkpoints in it, as `checkpoints.latest_checkpoint` takes them.
+
     Its settings come from `experiment.json` or, in a folder of the original's, from the flags in `log.txt`; its weights
     from the latest checkpoint. Raises `ExperimentError` for a folder that lacks these, or whose files are damaged.
     Without such a folder: `PhysicsNet(task)` and `net.restore(checkpoints.load(folder))`.
     """
-    folder = Path(folder)
     checkpoint = checkpoints.load(folder)
+    folder = Path(checkpoint.path).parent
     marker = read_marker(folder)
     source = folder / (LOG if marker is None else MARKER)
     config = config_of_log(source) if marker is None else marker.config

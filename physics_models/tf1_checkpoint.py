@@ -14,6 +14,7 @@ import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterable
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from nn.optimizers import OPTIMIZERS
 from physics_models import checkpoints
 from physics_models.errors import CommandParser, ExperimentError, run_command
 from physics_models.experiment import read_marker, synchronize
+from physics_models.memory_files import copy_out, memory_folder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 
@@ -46,7 +48,7 @@ def convert(source: str | Path, dest: str | Path, to_tf1: bool, overwrite: bool 
     if to_tf1:
         arrays, left_out = split_by_original(checkpoint)
         notes = [f"left out, the original has no such variable: {name}" for name in left_out]
-        config = getattr(read_marker(source), "config", {})
+        config = getattr(read_marker(Path(checkpoint.path).parent), "config", {})
         changed = {name: config[name] for name, value in ORIGINAL_SETTINGS.items() if config.get(name, value) != value}
         notes += [f"note: trained with --{name}={changed[name]}, which the original lacks" for name in changed]
     write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder), overwrite)
@@ -64,8 +66,11 @@ def load(folder: str | Path) -> checkpoints.Checkpoint:
 def write_tf1(arrays: Arrays, folder: Path) -> None:
     """Write `arrays` as TF1's Saver does: model.ckpt.index, model.ckpt.data-00000-of-00001, checkpoint."""
     names, name = sorted(arrays), checkpoints.CHECKPOINT_NAME
-    prefix, tensors = str(folder / name), [tf.constant(arrays[name]) for name in names]
-    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+    tensors = [tf.constant(arrays[name]) for name in names]
+    with memory_folder() as memory:
+        prefix, slices = f"{memory}/{name}", [""] * len(names)
+        tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=tensors)
+        copy_out(memory, folder)
     checkpoints.write_state(folder, [name])
 
 
@@ -87,7 +92,7 @@ def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: b
         raise ExperimentError(f"{dest}: holds {kept[0]}, which is not replaced; give a new or empty folder")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}.") as scratch:
+        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".") as scratch:
             new, old = Path(scratch, "new"), Path(scratch, "old")
             new.mkdir()
             write(new)
@@ -215,12 +220,12 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("import", "TF1's format → this port's"), ("export", "this port's format → TF1's")):
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("source", help="folder of the checkpoint")
-        command.add_argument("dest", help="folder to write, new or empty")
+        command.add_argument("source", type=expanduser, help="the checkpoint, or its folder")
+        command.add_argument("dest", type=expanduser, help="folder to write, new or empty")
         command.add_argument("--overwrite", action="store_true", help="replace the checkpoint in dest")
     command = commands.add_parser("inspect", help="list one checkpoint, or the differences of two")
-    command.add_argument("folder", help="folder of a checkpoint, in either format")
-    command.add_argument("other", nargs="?", help="folder of another one to compare with")
+    command.add_argument("folder", type=expanduser, help="a checkpoint in either format, or its folder")
+    command.add_argument("other", type=expanduser, nargs="?", help="another one to compare with")
     options = parser.parse_args(arguments)
     if options.command == "inspect":
         run_command(lambda: compare(options.folder, options.other) if options.other else inspect(options.folder))

@@ -7,6 +7,7 @@ It uses argparse instead of absl's flags: it takes two positional arguments and 
 
 from __future__ import annotations
 
+from os.path import expanduser
 from pathlib import Path
 
 from physics_models import checkpoints
@@ -33,7 +34,8 @@ def compare_runs(first: str | Path, second: str | Path) -> Report:
     for folder in folders:
         if not folder.is_dir():
             raise ExperimentError(f"{folder}: no such folder; give the save_dir of an experiment")
-        if not any((folder / part).exists() for part in (LOG, *(row[1] for row in ARRAYS), *arrays.PICTURES)):
+        parts = (LOG, *(row[1] for row in ARRAYS), *arrays.PICTURES)
+        if not any((folder / part).exists() for part in parts) and not any(folder.glob("*.index")):
             raise ExperimentError(f"{folder}: not an experiment: no log.txt, checkpoint, outputs or pictures in it")
     log_a, log_b, notes = read_both(folders, LOG, read_log)
     sections = logs.sections((log_a or RunLog(), log_b or RunLog()))
@@ -62,9 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
         prog="compare_runs.py",
         description="Compares two experiment folders: logs, checkpoints, outputs frame by frame, and pictures.",
     )
-    parser.add_argument("run_a", metavar="RUN_A", help="an experiment's save_dir")
-    parser.add_argument("run_b", metavar="RUN_B", help="another's")
-    parser.add_argument("--out", metavar="DIR", help="also write DIR/report.html (one file) and DIR/report.txt")
+    parser.add_argument("run_a", metavar="RUN_A", type=expanduser, help="an experiment's save_dir")
+    parser.add_argument("run_b", metavar="RUN_B", type=expanduser, help="another's")
+    out = "also write DIR/report.html (one file) and DIR/report.txt"
+    parser.add_argument("--out", metavar="DIR", type=expanduser, help=out)
     options = parser.parse_args(arguments)
 
     def run() -> list[str]:

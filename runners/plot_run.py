@@ -9,16 +9,16 @@ import math
 from pathlib import Path
 
 from absl import flags
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG
 from physics_models.run_log import RunLog, read_log
 from runners import run_base
-from runners.run_base import FLAGS
+from runners.plots import Figure, default_style
+from runners.run_base import FLAGS, PATH
 
-flags.DEFINE_string("out", "", "folder of the pictures; the experiment's by default")
+flags.DEFINE(PATH, "out", "", "folder of the pictures; the experiment's by default")
 ACCEPTED_FLAGS = ("save_dir",)
 
 ENLARGE = {"example0.jpg": ("example.png", 2), "templates.jpg": ("templates.png", 6)}
@@ -49,6 +49,7 @@ def physical(parameters: dict[str, float]) -> dict[str, float]:
     return {MEANING[name][0]: MEANING[name][1] * math.exp(value) for name, value in named.items() if name in MEANING}
 
 
+@default_style()
 def plot_losses(log: RunLog, path: Path) -> None:
     """Training losses by step; validation losses and parameters by epoch. All commands of the log in one curve."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")

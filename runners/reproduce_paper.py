@@ -11,6 +11,7 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -26,13 +27,13 @@ from physics_models.tasks import TASKS, get_task
 from runners import run_base, run_physics, staged_run
 from runners.reproduce.measure import describe_run, measure_run
 from runners.reproduce.report import write_report
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
 
 flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
 flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
-flags.DEFINE_string("experiments", "experiments/paper", "folder of the runs")
-flags.DEFINE_string("report_dir", "", "folder of the report; by default that of the runs")
+flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
+flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
 
 SEEDS = {"spring_color": 5, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1}
 # Every other flag of run_physics.py goes on to the runs.
@@ -95,12 +96,13 @@ def run_and_show(command: list[str]) -> tuple[int, str]:
     SIGTERM to this process goes on to the command, which saves and ends.
     """
     last = ""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         for line in process.stderr or ():
-            sys.stderr.write(line)
             last = line.strip() or last
+            with contextlib.suppress(OSError):  # where nobody reads stderr any more
+                sys.stderr.write(line)
     except KeyboardInterrupt:  # the terminal sends it to the command, too
         process.communicate()
         raise

@@ -35,7 +35,7 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 from runners import machine, run_base
 from runners.reproduce.report import table
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
@@ -44,7 +44,7 @@ flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain 
 flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
 flags.DEFINE_integer("rollout", 0, "measure 100 and this many predicted steps instead")
 flags.DEFINE_bool("json", False, "print JSON")
-flags.DEFINE_string("out", "", "folder of speed.json and speed.md; by default nothing is written")
+flags.DEFINE(PATH, "out", "", "folder of speed.json and speed.md; by default nothing is written")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
 
 # A training step against one size at a time, all else small enough for a laptop: a task, and batch sizes and changes of

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from physics_models.viz import gallery, to_image
 from runners.compare.report import COLOUR_A, COLOUR_B
+from runners.plots import Figure, MaxNLocator, default_style
 
 STYLES = {  # A's line is broader, as B's may lie on it
     "A": {"color": COLOUR_A, "linewidth": 2.6},
@@ -29,6 +28,7 @@ class Panel(NamedTuple):
     curves: Mapping[str, Sequence[tuple[float, float]]]
 
 
+@default_style()
 def draw_panels(panels: list[Panel]) -> bytes:
     """The panels as an SVG, three in a row; an axis whose values differ by more than 10 times is logarithmic."""
     rows = -(-len(panels) // 3)

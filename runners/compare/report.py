@@ -65,7 +65,7 @@ def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], An
     notes: list[Block] = []
     for i, path in enumerate(folder / part for folder in folders):
         try:
-            if path.exists():
+            if path.exists() or (part == "checkpoint" and any(path.parent.glob("*.index"))):
                 values[i] = reader(path)
             else:
                 notes.append(Paragraph(f"{'AB'[i]} has no {part}.", note=True))

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from physics_models.experiment import write_atomically
 from physics_models.physics_net import PhysicsNet
 from physics_models.viz import gallery, sigmoid, to_image
+from runners.plots import Figure, default_style
 
 FRAMES_SHOWN = 12  # in a row of Figure 2
 
@@ -49,6 +49,7 @@ def appearances(net: PhysicsNet, path: str) -> None:
     save_png(path, gallery(pictures, 3), 6)
 
 
+@default_style()
 def curves(series: dict[str, list[float]], first_step: int, what: str, path: str) -> None:
     """A plot of `series` (label → one number per step, from frame `first_step` on), `what` on the vertical axis."""
     figure = Figure(figsize=(5, 3), dpi=90, layout="tight")
