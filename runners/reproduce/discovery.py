@@ -111,7 +111,7 @@ def run(file: Path, name: str, seed: int, supervision: str, stage: Stage, save_d
         task = replace(task, cell_type="lstm", n_objs=n_objs)
     tf.keras.utils.set_random_seed(seed)
     net = PhysicsNet(replace(task, img_size=side), color=channels == 3)
-    data = {split: DataIterator(arrays[f"{split}_x"], seed) for split in SPLITS}
+    data = {split: DataIterator(arrays[f"{split}_x"], seed=seed) for split in SPLITS}
     settings = replace(settings_for(task.name), autoencoder=stage, supervision=supervision)
     save_dir.mkdir(parents=True, exist_ok=True)
     begin = time.process_time()
