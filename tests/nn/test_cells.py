@@ -12,6 +12,7 @@ import tensorflow as tf
 from nn.cells import CELLS, BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from physics_models.base import tf_variable
 
+
 def built(cell_class: type, n_objs: int = 2, **settings: int) -> tf.keras.layers.Layer:
     """A cell with its variables."""
     cell = cell_class(n_objs, **settings)

@@ -106,7 +106,8 @@ def test_the_encoders_positions(size, channels, objects):
 
 @pytest.mark.parametrize("resampler", RESAMPLERS)
 @pytest.mark.parametrize(
-    ("size", "channels", "objects", "calibrated"), [(16, 3, 2, False), (20, 1, 3, False), (32, 3, 1, True), (21, 3, 2, False)]
+    ("size", "channels", "objects", "calibrated"),
+    [(16, 3, 2, False), (20, 1, 3, False), (32, 3, 1, True), (21, 3, 2, False)],
 )
 def test_the_decoders_frames(size, channels, objects, calibrated, resampler, monkeypatch):
     """Of the fast decoder and of the plain one, with each resampler; the positions lie inside and half outside."""

@@ -36,7 +36,9 @@ def small_frames(task: Task, length: int) -> tf.Tensor:
     return tf.random.stateless_uniform([2, length, task.img_size, task.img_size, 3], [3, 4])
 
 
-@pytest.mark.parametrize(("task", "settings"), [(SPRING, {}), (BODIES, {}), (SPRING, {"alt_vel": True}), (BLACK_BOX, {})])
+@pytest.mark.parametrize(
+    ("task", "settings"), [(SPRING, {}), (BODIES, {}), (SPRING, {"alt_vel": True}), (BLACK_BOX, {})]
+)
 def test_chunks_joined_are_the_forward_pass(task, settings):
     tf.keras.utils.set_random_seed(0)
     net = well_conditioned(PhysicsNet(task, **settings))
@@ -61,7 +63,9 @@ def test_only_the_input_frames_are_looked_at_and_one_chunk_is_made_at_a_time():
     assert list(net.predict_frames(frames, steps=0)) == []
 
 
-@pytest.mark.parametrize(("length", "steps", "chunk", "named"), [(3, 5, 50, "spring_color"), (4, 5, 0, "chunk=0"), (4, -1, 5, "steps=-1")])
+@pytest.mark.parametrize(
+    ("length", "steps", "chunk", "named"), [(3, 5, 50, "spring_color"), (4, 5, 0, "chunk=0"), (4, -1, 5, "steps=-1")]
+)
 def test_mistakes_are_named(length, steps, chunk, named):
     with pytest.raises(ExperimentError, match=named):
         PhysicsNet(SPRING).predict_frames(small_frames(SPRING, length), steps, chunk)
