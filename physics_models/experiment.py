@@ -228,18 +228,14 @@ def is_leftover(folder: Path) -> bool:
     return all(LEFTOVER.fullmatch(entry.name) and is_regular_file(entry) for entry in folder.iterdir())
 
 
-def begins_like_a_log(path: Path) -> bool:
-    """Whether `path` is a file that begins with a line of a log.txt."""
-    return is_regular_file(path) and bool(LOG_START.match(path.open("rb").read(100)))
-
-
 def check_usable(save_dir: str | Path) -> None:
     """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
     if not folder.is_dir() or is_experiment(folder) or is_regular_file(folder / "checkpoint"):
         return
     own = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name))
-    if own and not begins_like_a_log(folder / LOG):  # a log alone: the original's, before its first checkpoint
+    log = folder / LOG  # alone: the original's, before its first checkpoint
+    if own and not (is_regular_file(log) and LOG_START.match(log.read_bytes()[:100])):
         raise ExperimentError(
             f"--save_dir={folder}: holds {own[0]}, but no experiment; it is not replaced, choose another folder"
         )
@@ -316,19 +312,14 @@ class Interrupted(Exception):  # noqa: N818, it is no error
 
 
 class StopOnSignal:
-    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP is noted in `signal`; a second one acts as always.
+    """Within a `with` block the first Ctrl-C, SIGTERM or SIGHUP sets `requested` and `signal`; a second acts as always.
 
     Signals that were ignored before (SIGHUP under nohup) stay so. Outside of the main thread it notes nothing.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.requested, self.signal = False, 0
         self._before: dict[int, Any] = {}
-
-    @property
-    def requested(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal is not None
 
     def __enter__(self) -> StopOnSignal:
         """Begin to note signals."""
@@ -345,7 +336,7 @@ class StopOnSignal:
         self._before = {}
 
     def _note(self, number: int, frame: object) -> None:
-        self.signal = number
+        self.requested, self.signal = True, number
         self.__exit__()
         # Not print: the signal may have come in the middle of one.
         text = f"\n{signal.Signals(number).name}: stopping after this step; once more stops at once\n"
