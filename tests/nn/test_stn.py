@@ -86,7 +86,7 @@ def theta_of(positions, sigma, side, size):
 
 @pytest.mark.parametrize("side", [32, 36, 64])
 def test_the_axes_weights_are_the_spatial_transformer_with_gradients(side):
-    """W_y · template · W_xᵀ; also for objects half or wholly outside; gradients to templates, positions, sigma."""
+    """W_y · template · W_xᵀ, also for objects half or wholly outside; gradients to templates, positions and sigma."""
     random = np.random.RandomState(side)
     size, objects, batch = side // 2, 2, 6
     templates = tf.constant(random.standard_normal((objects, size, size, 4)), tf.float32)
