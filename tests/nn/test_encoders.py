@@ -88,11 +88,10 @@ def test_pooling_an_odd_side_leaves_the_last_row_and_column_out(size):
 
 def step_major(encoder: VelocityEncoder, positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The velocities when the net is one dense layer of `weights`."""
-    encoder.build((None, encoder.input_steps, positions.shape[-1]))
     layer = tf.keras.layers.Dense(2, use_bias=False)
-    layer.build((None, len(weights)))
-    layer.kernel.assign(weights)
     encoder.net = [layer]
+    encoder.build((None, encoder.input_steps, positions.shape[-1]))
+    layer.kernel.assign(weights)
     return encoder(tf.constant(positions, tf.float32)).numpy()
 
 
