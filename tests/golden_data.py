@@ -27,6 +27,15 @@ NETS = (
     "spring_color_sgd",
 )
 TASK_NETS = NETS[:5]  # named as their tasks
+# Networks with golden values from weights that put the objects apart; see `make_apart_net`.
+APART = (
+    "spring_color",
+    "spring_color_half",
+    "spring_color_altvel",
+    "3bp_color",
+    "spring_color_momentum",
+    "spring_color_sgd",
+)
 APART_LOGARITHMS = {"log_k": -2.0, "log_l": 1.4, "log_g": 0.0}
 
 

@@ -21,7 +21,7 @@ each_net = pytest.mark.parametrize("case", golden_data.NETS)
 OPTIMIZERS = ("spring_color_adam", "spring_color_momentum", "spring_color_sgd")
 FORWARD = [case for case in golden_data.NETS if case not in OPTIMIZERS]
 each_forward = pytest.mark.parametrize("case", FORWARD)
-# Networks whose ten losses are not determined by their weights to 1e-3; see `test_ten_losses_with_objects_apart`.
+# Networks whose ten losses are not determined by their weights to 1e-3; see `test_ten_steps_with_objects_apart`.
 AMPLIFYING = ("spring_color", "spring_color_half", "spring_color_altvel", "3bp_color")
 DETERMINED = 5  # steps of these that are
 # The plain decoder through TensorFlow Addons' resampler, where that is installed, and through its twin.
@@ -88,7 +88,8 @@ def trained(case: str) -> SimpleNamespace:
         return SimpleNamespace(**ten_steps(net, golden_data.frames_of(case, net)))
     net = golden_data.make_net(case)
     frames = golden_data.frames_of(case, net)
-    losses, rollout = net.eval_step(frames)
+    rollout = net(frames)
+    losses = net.compute_losses(frames, rollout)
     before = SimpleNamespace(losses=losses, rollout=rollout, sprites=net.decoder.sprites(), pinned=pinned(case, net))
     return SimpleNamespace(net=net, **vars(before), **ten_steps(net, frames))
 
@@ -204,17 +205,52 @@ def test_ten_losses_of_training(case):
     np.testing.assert_allclose(trained(case).train_losses[:steps], golden[:steps], rtol=1e-3)
 
 
-# APART_PLACEHOLDER
+@functools.cache
+def trained_apart(case: str) -> SimpleNamespace:
+    """As `trained`, of a network whose objects are pixels apart."""
+    if case in OPTIMIZERS:
+        net, frames, _ = trained_apart("spring_color").start
+        restart(net, trained_apart("spring_color").start[2])
+        golden = golden_data.net_file(case)
+        net.build_optimizer(float(golden["lr"]), str(golden["optimizer"]))
+        return SimpleNamespace(**ten_steps(net, frames))
+    net, frames = golden_data.make_apart_net(case)
+    weights = {name: v.numpy() for name, v in net.variables_by_name().items()}
+    return SimpleNamespace(rollout=net(frames), start=(net, frames, weights), **ten_steps(net, frames))
+
+
+def restart(net: PhysicsNet, weights: dict[str, np.ndarray]) -> None:
+    for name, variable in net.variables_by_name().items():
+        variable.assign(weights[name])
+
+
+@pytest.mark.parametrize("case", golden_data.APART)
+def test_ten_steps_with_objects_apart(case):
+    """Every optimizer's golden network with weights that put the objects pixels apart (`make_apart_net`).
+
+    The other golden weights put them 0.004 to 0.03 pixels apart, where the force's direction turns with the last bit
+    of a position, and make the learned pictures noise: for four of those networks ten losses are not determined to
+    1e-3 in float32 (our own runs from weights that differ by 1e-7 part by up to 1e-2). These are.
+    """
+    golden, ours = golden_data.load(f"net_{case}_apart"), trained_apart(case)
+    np.testing.assert_allclose(ours.train_losses, golden["train_losses"], rtol=1e-3)
+    assert golden["train_losses"][-1] < golden["train_losses"][0]
+    assert list(ours.norms) == list(golden["var_names"])
+    found = np.array(list(ours.norms.values()))
+    golden_data.assert_close(found, golden["final_norms"])
+    if case in OPTIMIZERS:  # sgd and momentum, with small steps
+        np.testing.assert_allclose(ours.train_losses, golden["train_losses"], rtol=1e-5)
+        np.testing.assert_allclose(found, golden["final_norms"], rtol=1e-5)
+    else:
+        golden_data.assert_close(ours.rollout.enc_pos, golden["enc_pos"], rtol=1e-5)
+        golden_data.assert_close(ours.rollout.pos_vel_seq, golden["pos_vel_seq"])
 
 
 @each_net
 def test_the_weights_after_ten_steps(case):
     golden, ours = golden_data.net_file(case), trained(case)
     assert list(ours.norms) == list(golden["var_names"])
-    found = np.array(list(ours.norms.values()))
-    golden_data.assert_close(found, golden["final_norms"])
-    if case in ("spring_color_momentum", "spring_color_sgd"):
-        np.testing.assert_allclose(found, golden["final_norms"], rtol=1e-5)
+    golden_data.assert_close(np.array(list(ours.norms.values())), golden["final_norms"])
 
 
 # Parts of the network that the golden values do not tell apart
@@ -285,7 +321,9 @@ def test_frames_with_an_odd_side_train(size):
     net.build_optimizer(1e-3)
     frames = tf.random.stateless_uniform([1, 5, size, size, 3], [1, 2])
     before = {name: v.numpy() for name, v in net.variables_by_name(trainable_only=True).items()}
-    assert np.isfinite(float(net.train_step(frames)))
+    loss, gradients = net.loss_and_gradients(frames)
+    net.update(gradients)
+    assert np.isfinite(float(loss)) and int(net.skipped_steps) == 0
     for name, variable in net.variables_by_name(trainable_only=True).items():
         assert np.isfinite(variable).all() and np.any(variable != before[name]), name
     rollout = net(frames)

@@ -26,8 +26,8 @@ def choose(monkeypatch):
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
         monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: visible)
         monkeypatch.setattr(tf.config, "set_visible_devices", set_visible)
-        details = {"get_device_details": lambda gpu: {"device_name": f"Card {gpu.name}"}}
-        monkeypatch.setattr(tf.config.experimental, "get_device_details", details["get_device_details"])
+        details = {name: {"device_name": f"Card {name}"} for name in gpus}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu.name])
         monkeypatch.setattr(physics_models, "HAS_NVIDIA_DRIVER", driver)
         flags = {"device": device, "deterministic": False}
         monkeypatch.setattr(run_base, "FLAGS", type("Flags", (), flags))
