@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from data_gen import sources
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, get_iterators
 from data_gen.video import load_video, natural_key
+from physics_models.library import predict
+from physics_models.physics_net import PhysicsNet
+from physics_models.tasks import TASKS
 
 
 @pytest.fixture
@@ -24,6 +28,11 @@ def recording() -> np.ndarray:
     for t in range(12):
         frames[t, 4:8, t : t + 4] = 255
     return frames
+
+
+@pytest.fixture(scope="module")
+def net() -> PhysicsNet:
+    return PhysicsNet(replace(TASKS["spring_color"], img_size=8))
 
 
 def refused(path: Path, **arguments: object) -> str:
@@ -279,3 +288,12 @@ def test_which_axis_is_expected_where(tmp_path, array):
     np.savez(tmp_path / "v.npz", array)
     with pytest.raises(DataError, match=r"v.npz.*uint8.*last axis"):
         get_iterators(tmp_path / "v.npz", img_size=8 if array.shape[2] == 3 else None)
+
+
+@pytest.mark.parametrize("order", [">f4", ">f8", "longdouble", "Fortran", "strided"])
+def test_a_prediction_from_arrays_of_any_kind(net, order):
+    """library.predict, on videos in memory."""
+    x = np.random.RandomState(0).rand(2, 6, 8, 8, 3).astype(np.float32)
+    y = {"Fortran": np.asfortranarray(x), "strided": np.repeat(x, 2, 1)[:, ::2]}.get(order)
+    y = x.astype(order) if y is None else y
+    np.testing.assert_array_equal(predict(net, y, 2), predict(net, x, 2))
