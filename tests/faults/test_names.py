@@ -89,7 +89,8 @@ def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_netwo
 
     assert "learned" in succeed("paig-run-physics", *flags, f"--save_dir={run}", "--epochs=1")
     succeed("paig-run-physics", *flags, f"--save_dir=~/{run}", "--epochs=2", "--resume")
-    succeed("paig-run-physics", *flags, "--use_ckpt", "--test_mode", "--ckpt_dir", run, "--save_dir", f"-{EVERYTHING}")
+    flags += ["--use_ckpt", "--test_mode"]
+    succeed("paig-run-physics", *flags, "--save_dir", f"-{EVERYTHING}", f"--ckpt_dir={run}/model.ckpt-4.index")
     assert (Path(f"-{EVERYTHING}") / "outputs.npz").is_file()
     succeed("paig-plot-run", f"--save_dir={run}", f"--out=~/{EVERYTHING}/plots")
     assert (Path(EVERYTHING) / "plots" / "losses.png").is_file()
@@ -133,3 +134,13 @@ def test_home_in_the_flags_of_the_data_command(tmp_path, monkeypatch):
     ended = run_command("paig-data", "--task=mnist_spring_color", *flags)
     assert ended.code == 0, ended.err
     assert (tmp_path / "DATA.NPZ").is_file()
+
+
+def test_a_name_with_a_dash_as_an_argument(tmp_path, monkeypatch):
+    """As in other commands it is written ./-name, or after --; one line says so."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("-run"))
+    ended = run_command("paig-tf1-checkpoint", "inspect", "-run")
+    assert ended.code == 1 and "./-run" in ended.err and len(ended.err.splitlines()) == 1
+    for arguments in (["./-run"], ["--", "-run"]):
+        assert "net/encoder" in run_command("paig-tf1-checkpoint", "inspect", *arguments).err
