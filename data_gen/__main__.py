@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from os.path import expanduser
 from pathlib import Path
 from typing import NoReturn
 
-from data_gen.errors import DataError
+from data_gen.errors import DataError, say
 from data_gen.recipes import DEFAULT_SIZES, RECIPES, make_dataset
 
 EPILOG = """examples:
@@ -65,14 +66,14 @@ def parser() -> argparse.ArgumentParser:
     add("--seq_len", type=int, metavar="T", help=text)
     add("--seed", type=int, help="0 to 4294967295 (default: 1 for the training length, 2 for any other)")
     text = "one .npz to write (by default of the training length), or the folder for files under the original's names"
-    add("--out", metavar="PATH", help=f"{text} (default: data/datasets)")
+    add("--out", type=expanduser, metavar="PATH", help=f"{text} (default: data/datasets)")
     add("--overwrite", action="store_true", help="replace files that exist")
     physics = result.add_argument_group("physics, instead of the task's own (--out=FILE.npz must be given, too)")
     for name, (kind, text) in PHYSICS_FLAGS.items():
         physics.add_argument(f"--{name}", type=kind, help=text)
     pictures = result.add_argument_group("pictures")
     for name, text in PICTURE_FLAGS.items():
-        pictures.add_argument(f"--{name}", metavar="FILE", help=text)
+        pictures.add_argument(f"--{name}", type=expanduser, metavar="FILE", help=text)
     return result
 
 
@@ -90,7 +91,7 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
         raise DataError("--digits and --background belong to --task=mnist_spring_color")
     changed = [name for name in PHYSICS_FLAGS if getattr(flags, name) is not None]
     out = default_folder() if flags.out is None else Path(flags.out)
-    if out.suffix == ".npz":
+    if out.suffix.lower() == ".npz":
         if flags.all:
             raise DataError(f"--out={out} is a single file: give --task instead of --all, or a folder")
         return [(flags.task, out, RECIPES[flags.task].train_len if flags.seq_len is None else flags.seq_len)]
@@ -106,8 +107,8 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
 
 def show_progress(done: int, total: int) -> None:
     """Show the percentage on stderr where that is a terminal; what is printed next replaces it."""
-    if sys.stderr.isatty():
-        print(f"{done / total:4.0%}", end="\r", file=sys.stderr, flush=True)
+    if sys.stderr and sys.stderr.isatty():
+        say(f"{done / total:4.0%}", sys.stderr, end="\r")
 
 
 def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool:
@@ -119,10 +120,10 @@ def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool
     try:
         done = make_dataset(task, str(file), seq_len, *output, **settings)
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return False
     made = f"{file}: {done['accepted']} sequences of {seq_len} frames, seed {seed}; {done['seconds']:.1f} s"
-    print(f"{made}; accepted {done['accepted'] / done['attempts']:.1%} of {done['attempts']} attempts", flush=True)
+    say(f"{made}; accepted {done['accepted'] / done['attempts']:.1%} of {done['attempts']} attempts", sys.stdout)
     return True
 
 
@@ -134,13 +135,14 @@ def main(arguments: list[str] | None = None) -> int:
         flags = parser().parse_args(arguments)
         return 0 if all([make(flags, *file) for file in plan(flags)]) else 1  # a list: the others are made in any case
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the file in work was not written", file=sys.stderr)
+        say("stopped; the file in work was not written", sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
+        say("", sys.stdout, end="")  # after --help
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def atomic_file(dest: str) -> Iterator[BinaryIO]:
     temporary = None
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+        handle, temporary = tempfile.mkstemp(prefix=f".{name[:40]}.", suffix=".part", dir=folder)
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
@@ -49,7 +49,7 @@ def atomic_file(dest: str) -> Iterator[BinaryIO]:
 
 def check_destination(dest: str, overwrite: bool) -> str:
     """`dest` with the ending .npz; `DataError` if it exists and may not be replaced."""
-    path = dest if dest.endswith(".npz") else dest + ".npz"
+    path = dest if dest.lower().endswith(".npz") else dest + ".npz"
     if os.path.isdir(path):
         raise DataError(f"cannot write {path}: it is a folder")
     if os.path.exists(path) and not overwrite:
@@ -72,7 +72,8 @@ def save_dataset(path: str, arrays: Mapping[str, Any]) -> None:
 
 def save_samples(npz_file: str, frames: np.ndarray, overwrite: bool) -> None:
     """Draw the first ten sequences of `frames` [sequences, T, H, H, C], one per row, beside the dataset."""
-    path = os.path.splitext(npz_file)[0] + "_samples.jpg"
+    folder, name = os.path.split(os.path.splitext(npz_file)[0])
+    path = os.path.join(folder, os.fsdecode(os.fsencode(name)[:240]) + "_samples.jpg")  # a name has at most 255 bytes
     if os.path.exists(path) and not overwrite:
         logger.warning("%s exists and is kept: it may show other data", path)
         return
@@ -83,6 +84,15 @@ def save_samples(npz_file: str, frames: np.ndarray, overwrite: bool) -> None:
     grid = grid.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), cols * (width + 1), channels)
     with atomic_file(path) as file:
         Image.fromarray(grid[..., 0] if channels == 1 else grid).save(file, "JPEG", quality=95)
+
+
+def is_npz(path: str | os.PathLike) -> bool:
+    """Whether a file begins as an .npz does, whatever it is called."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in (b"PK\3\4", b"PK\5\6")  # a zip archive; one of no files
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -96,7 +106,8 @@ def open_npz(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds for damage; MemoryError for a false size
-        raise DataError(f"{path}: not an .npz file, damaged or too large ({one_line(error)})") from error
+        what = "cannot be read" if getattr(error, "errno", None) else "not an .npz file, damaged or too large"
+        raise DataError(f"{path}: {what} ({one_line(error)})") from error
 
 
 def read_array(path: str | os.PathLike, names: Sequence[str]) -> np.ndarray:

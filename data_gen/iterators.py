@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.errors import DataError
-from data_gen.files import SPLITS, open_npz
+from data_gen.files import SPLITS, is_npz, open_npz
 from data_gen.video import load_video
 
 
@@ -53,7 +53,7 @@ class DataIterator:
     @functools.cached_property
     def checksum(self) -> int:
         """CRC-32 of the frames: a resumed run compares it, so that it continues with the same data."""
-        return zlib.crc32(self.X.data)
+        return zlib.crc32(np.ascontiguousarray(self.X))
 
     def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The next (batch_x, batch_y); `batch_y` is None without `Y`.
@@ -107,8 +107,8 @@ def get_iterators(
     """
     if is_video(Path(file)):
         frames = load_video_splits(file, img_size, seq_len)
-    elif img_size or seq_len:
-        raise DataError(f"{file}: has its splits already; --img_size and --seq_len are for a video")
+    elif img_size is not None or seq_len is not None:
+        raise DataError(f"{file}: has its splits already; leave out --img_size and --seq_len, they are for a video")
     else:
         frames = load_frames(file, splits)
     if datapoints > 0:
@@ -126,7 +126,7 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
         for split in SPLITS:
             if f"{split}_x" not in archive:
                 raise DataError(f"{file}: has no array {split}_x; need train_x, valid_x and test_x")
-        frames = {split: archive[f"{split}_x"] for split in splits}
+        frames = {split: np.ascontiguousarray(archive[f"{split}_x"]) for split in splits}
     for split, array in frames.items():
         check_frames(f"{file}: {split}_x", array)
         if array.shape[1:] != frames[splits[0]].shape[1:]:
@@ -136,7 +136,7 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
 
 def is_video(path: Path) -> bool:
     """Whether `path` is a recording still to be cut: anything but an .npz with one of the splits' arrays."""
-    if path.suffix != ".npz" or path.is_dir():
+    if path.is_dir() or not (is_npz(path) or path.suffix.lower() == ".npz"):
         return True
     with open_npz(path) as archive:
         return not any(f"{split}_x" in archive for split in SPLITS)

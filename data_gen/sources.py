@@ -15,11 +15,12 @@ from typing import Union
 import numpy as np
 
 from data_gen.errors import DataError, one_line
-from data_gen.files import read_array
-from data_gen.video import open_picture, resize
+from data_gen.files import is_npz, read_array
+from data_gen.video import open_picture, resize, shown
 
 PictureSource = Union[str, os.PathLike, np.ndarray, None]
 
+KERAS = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": ""}
 DIGITS_NEEDED = "uint8 [2 or more, 28, 28]; the first two are used"
 
 
@@ -49,10 +50,10 @@ def _load(source: PictureSource, dataset: str, name: str) -> tuple[str, np.ndarr
         return dataset, _keras_dataset(dataset)
     if isinstance(source, np.ndarray):
         return f"the {name}", source
-    if os.fspath(source).endswith(".npz"):
+    if is_npz(source) or os.fspath(source).lower().endswith(".npz"):
         return os.fspath(source), read_array(source, (name, "x_train"))
     with open_picture(source) as picture:
-        return os.fspath(source), np.asarray(picture.convert("RGB"))
+        return os.fspath(source), shown(picture)
 
 
 def fingerprint(array: np.ndarray) -> str:
@@ -71,6 +72,9 @@ def _keras_dataset(name: str) -> np.ndarray:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10.0)  # seconds; Keras itself would wait for minutes
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages
+    # Whatever the user's keras.json says; another program in this process keeps its own.
+    before = {name: os.environ.get(name) for name in KERAS}
+    os.environ.update(KERAS)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras shows its download on stdout
             import tensorflow as tf
@@ -82,4 +86,5 @@ def _keras_dataset(name: str) -> np.ndarray:
         raise DataError(f"cannot download {name} ({one_line(error)}): {ways} {files}") from error
     finally:
         socket.setdefaulttimeout(timeout)
+        os.environ.update({name: value or "" for name, value in before.items()})
     return images

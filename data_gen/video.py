@@ -1,24 +1,34 @@
 """Recordings of the user's own as sequences of frames: .npz, folders of PNG frames, GIF and MP4.
 
-Pillow reads PNG and GIF. MP4 needs imageio-ffmpeg (the extra `[video]`), one package that brings its own decoder.
+What a file is its content tells, not its name. Frames are what a viewer shows: upright, with square pixels, transparent
+parts white, and equally spaced in time. Pillow reads PNG and GIF. MP4 needs imageio-ffmpeg (the extra `[video]`), one
+package that brings its own decoder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
+import statistics
+import subprocess
+import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 
 from data_gen.errors import DataError, one_line
-from data_gen.files import read_array
+from data_gen.files import is_npz, read_array
 
-VIDEOS = (".gif", ".mp4")
+RECORDINGS = (".gif", ".mp4", ".npz")
+OTHER_MEDIA = (".avi", ".m4v", ".mkv", ".mov", ".mpg", ".webm")  # and all pictures that Pillow knows
 FORMATS = "an .npz, a .gif, an .mp4, a folder of .png frames, or a folder with one of these for each recording"
+CENTISECOND = 10.0  # ms: GIF rounds durations to it
+
+logger = logging.getLogger("tf")
 
 
 def load_video(path: str | os.PathLike, size: int | None = None, seq_len: int | None = None) -> np.ndarray:
@@ -48,34 +58,57 @@ def load_video(path: str | os.PathLike, size: int | None = None, seq_len: int | 
 def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
     """The frames uint8 [T, H, W, C] of each recording under a path."""
     if path.is_dir():
-        entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=natural_key)
-        pictures = [entry for entry in entries if entry.suffix.lower() == ".png"]
-        inner = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in VIDEOS]
-        if bool(pictures) == bool(inner):
-            found = f"frames as well as {inner[0].name}" if inner else "no .png frames"
-            raise DataError(f"{path}: holds {found}; need {FORMATS}")
+        pictures, inner = _entries(path)
         if pictures:
-            yield _stack(path, (frame for picture in pictures for frame in _picture_frames(picture)), size)
+            yield _stack(path, map(_single_frame, pictures), size)
         for entry in inner:
             yield from _recordings(entry, size)
-    elif path.suffix.lower() == ".npz":
+        return
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({one_line(error)}): need {FORMATS}") from error
+    ending = path.suffix.lower()
+    if is_npz(path) or ending == ".npz":
         frames = read_array(path, ("frames", "video", "x"))
         if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] not in (1, 3):
             need = "uint8, 0 to 255, [T, H, W, C] or [sequences, T, H, W, C] with C = 1 or 3 channels on the last axis"
             raise DataError(f"{path}: {frames.dtype} {list(frames.shape)}; need {need}")
         for recording in frames if frames.ndim == 5 else frames[None]:
             yield _stack(path, recording, size)
-    elif path.is_file() and path.suffix.lower() in VIDEOS:
-        read = _mp4_frames if path.suffix.lower() == ".mp4" else _picture_frames
-        with contextlib.closing(read(path)) as frames:
+    elif start.startswith((b"GIF8", b"\x89PNG")) or ending == ".gif":
+        yield _stack(path, _animation_frames(path), size)
+    elif start[4:8] == b"ftyp" or ending == ".mp4":
+        with contextlib.closing(_mp4_frames(path)) as frames:
             yield _stack(path, frames, size)
     else:
         raise DataError(f"cannot read {path}: need {FORMATS}")
 
 
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The frames of `folder`, or the recordings in it, in order. Nothing that may belong to them is left out."""
+    entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_key)
+    pictures = [entry for entry in entries if entry.suffix.lower() == ".png"]
+    inner = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in RECORDINGS]
+    if bool(pictures) == bool(inner):
+        found = f"frames as well as {inner[0].name}" if inner else "no .png frames"
+        raise DataError(f"{folder}: holds {found}; need {FORMATS}")
+    others = [entry.name for entry in entries if entry not in (*pictures, *inner)]
+    media = {*OTHER_MEDIA, *Image.registered_extensions()}
+    for name in others:
+        if os.path.splitext(name)[1].lower() in media:
+            kind = ".png frames" if pictures else "recordings"
+            raise DataError(f"{folder}: holds {name} beside its {kind}; move away what does not belong to them")
+    if others:
+        logger.warning("%s: left out: %s", folder, ", ".join(others))
+    return pictures, inner
+
+
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sort key: frame2 before frame10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    """Sort key: frame2 before frame10. Only 0 to 9 count as digits."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def _stack(path: str | os.PathLike, arrays: Iterable[np.ndarray], size: int | None = None) -> np.ndarray:
@@ -105,27 +138,103 @@ def open_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
             yield picture
+    except DataError:
+        raise
     except Exception as error:  # Pillow raises many kinds
         raise DataError(f"cannot read {path} as a picture: {one_line(error)}") from error
 
 
-def _picture_frames(path: Path) -> Generator[np.ndarray, None, None]:
-    """The RGB frames [H, W, 3] of a GIF, or the one of a PNG."""
+def shown(picture: Image.Image) -> np.ndarray:
+    """A picture of any of Pillow's kinds as a viewer shows it, uint8 [H, W, 3]; transparent parts are white."""
+    file_format, picture = picture.format, ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format == "PNG"):
+        deep = np.asarray(picture).astype(np.int64)  # 16 bits, which Pillow would cut off at 255
+        grey = np.where(deep == picture.info.get("transparency", -1), 255, deep // 257)
+        picture = Image.fromarray(grey.astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise ValueError("its numbers have no greatest value; save it with 8 or 16 bits")
+    elif "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _single_frame(path: Path) -> np.ndarray:
     with open_picture(path) as picture:
+        if getattr(picture, "is_animated", False):
+            raise DataError(f"{path}: an animation among single frames; give it alone")
+        return shown(picture)
+
+
+def _animation_frames(path: Path) -> list[np.ndarray]:
+    """The frames [H, W, 3] of a GIF or an animated PNG, each once for every step of time that it is shown."""
+    with open_picture(path) as picture:
+        frames, durations = [], []
         for frame in ImageSequence.Iterator(picture):
-            yield np.asarray(frame.convert("RGB"))
+            durations.append(float(frame.info.get("duration", 0)))
+            frames.append(shown(frame))
+        is_gif, count = picture.format == "GIF", getattr(picture, "n_frames", 1)
+    if not (_is_whole_gif(path.read_bytes()) if is_gif else len(frames) == count):
+        raise DataError(f"{path}: ends in the middle, after {len(frames)} frames; record or copy it again")
+    return [frame for frame, n in zip(frames, _repeats(path, durations)) for _ in range(n)]
+
+
+def _is_whole_gif(data: bytes) -> bool:
+    """Whether the blocks of a GIF follow each other up to its trailer. Pillow stops without a word where one is cut."""
+
+    def table(flags: int) -> int:  # bytes of a colour table
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    try:
+        at = 13 + table(data[10])
+        while data[at] != 0x3B:
+            at += 2 if data[at] == 0x21 else 11 + table(data[at + 9])  # an extension, or a frame
+            while data[at]:  # sub-blocks
+                at += 1 + data[at]
+            at += 1
+    except IndexError:
+        return False
+    return True
+
+
+def _repeats(path: Path, durations: list[float]) -> list[int]:
+    """How many steps of time each frame is shown: encoders join equal frames into one that is shown for longer."""
+    shortest = min(durations)
+    step = statistics.mean(d for d in durations if d <= shortest + CENTISECOND)
+    repeats = [max(1, round(d / step)) if step else 1 for d in durations]
+    for i, (duration, n) in enumerate(zip(durations, repeats)):
+        if abs(duration - n * step) >= max(CENTISECOND, 0.02 * duration):
+            unequal = f"frame {i} is shown for {duration:g} ms, others for {shortest:g} ms"
+            raise DataError(f"{path}: {unequal}, which is no multiple; save it with equal times between frames")
+    return repeats
 
 
 def _mp4_frames(path: Path) -> Generator[np.ndarray, None, None]:
-    """The RGB frames [H, W, 3] of an MP4; closing the generator ends the decoder."""
+    """The RGB frames [H, W, 3] of an MP4 at a constant rate; closing the generator ends the decoder."""
     try:
         import imageio_ffmpeg
     except ImportError:
         raise DataError(f"reading {path} needs imageio-ffmpeg: pip install imageio-ffmpeg, or save a GIF") from None
-    with contextlib.closing(imageio_ffmpeg.read_frames(str(path), pix_fmt="rgb24")) as reader:
+    # file: since a colon would end a protocol's name; scale to square pixels; a PPM says its size.
+    command = [*"-nostdin -v error -xerror -protocol_whitelist file,pipe -i".split(), f"file:{path}"]
+    command += "-map 0:V:0 -vf scale=round(iw*sar):ih -pix_fmt rgb24 -f image2pipe -c:v ppm -".split()
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(tempfile.TemporaryFile())
+        program = [imageio_ffmpeg.get_ffmpeg_exe(), *command]
+        decoder = stack.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=errors))
         try:
-            width, height = next(reader)["size"]
-            for data in reader:
+            while decoder.stdout.readline():  # P6
+                width, height = map(int, decoder.stdout.readline().split())
+                decoder.stdout.readline()  # 255
+                data = decoder.stdout.read(3 * width * height)
                 yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        except (OSError, RuntimeError, ValueError, StopIteration) as error:
-            raise DataError(f"cannot read {path} as an MP4: {one_line(error)}") from error
+            code = decoder.wait()
+        except ValueError:  # it ended within a frame
+            code = decoder.wait() or 1
+        finally:
+            decoder.kill()  # if no more frames are wanted
+        if code:
+            errors.seek(0)
+            first = errors.readline().decode("utf-8", "replace").strip()
+            why = re.sub(r"(\[[^]]*\] ?)*", "", first, count=1) or f"ffmpeg ended with {code}"
+            raise DataError(f"{path}: does not decode from end to end ({why}); record or copy it again")

@@ -39,7 +39,7 @@ def reporting() -> Iterator[None]:
     except ExperimentError as error:
         exit_with_message(error)
     except OSError as error:
-        exit_with_message(f"{error.filename or 'output'}: {error.strerror or error}")
+        exit_with_message(f"{error.filename or 'a file or the output'}: {error.strerror or error}")
     except MemoryError:
         exit_with_message("out of memory")
     except KeyboardInterrupt:
@@ -62,7 +62,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and exit."""
-        exit_with_message(f"{message}; see --help")
+        dashed = [name for name in sys.argv[1:] if name.startswith("-") and os.path.lexists(name)]
+        exit_with_message(f"{message}; see --help" + (f", and write ./{dashed[0]} for that file" if dashed else ""))
 
 
 def run_command(main: Callable[[], list[str]]) -> None:

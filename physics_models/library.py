@@ -77,8 +77,8 @@ def predict(net: PhysicsNet, video: np.ndarray, steps: int = 100) -> np.ndarray:
     frames = np.asarray(video)[None] if np.ndim(video) == 4 else np.asarray(video)
     check_video(net, frames)
     roll_out, decode = traced(net)
-    last = tf.constant(frames[:, -net.task.input_steps :])
-    inputs = net.to_float(last if frames.dtype == np.uint8 else tf.cast(last, tf.float32))
+    last = frames[:, -net.task.input_steps :]
+    inputs = net.to_float(tf.constant(last if frames.dtype == np.uint8 else last.astype(np.float32)))
     positions = roll_out(inputs, max(steps, 1))
     parts = [decode(positions[:, start : start + 50]) for start in range(0, max(steps, 1), 50)]  # bounds the memory
     future = np.concatenate(parts, axis=1)[:, :steps]

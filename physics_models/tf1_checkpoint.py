@@ -92,7 +92,7 @@ def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: b
         raise ExperimentError(f"{dest}: holds {kept[0]}, which is not replaced; give a new or empty folder")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".") as scratch:
+        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name[:40]}.") as scratch:
             new, old = Path(scratch, "new"), Path(scratch, "old")
             new.mkdir()
             write(new)

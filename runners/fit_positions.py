@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import flags
 
 from data_gen.errors import DataError
+from data_gen.files import open_npz
 from data_gen.recipes import RECIPES
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import ANNEAL_AT, ANNEAL_BY, position_loss, position_step
@@ -33,8 +34,8 @@ def main(argv: list[str]) -> None:
     run_base.check_not_negative("noise")
     folder = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
     file, frames = folder / RECIPES[task.name].train_file, task.input_steps + task.pred_steps
-    with np.load(file, allow_pickle=False) as archive:
-        if "train_pos" not in archive.files:
+    with open_npz(file) as archive:
+        if "train_pos" not in archive:
             raise DataError(f"{file}: holds frames only; python -m data_gen makes files with true positions")
         splits = [archive[f"{split}_pos"] for split in ("train", "valid")]
     train, valid = (FLAGS.stretch * true[:, :frames].reshape(len(true), frames, -1) for true in splits)

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def run(file: Path, name: str, seed: int, supervision: str, stage: Stage, save_d
 def main(arguments: Sequence[str] | None = None) -> list[str]:
     """Make what is missing of videos × seeds; returns the table."""
     parser = CommandParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=lambda text: Path(expanduser(text)), required=True)
     parser.add_argument("--videos", default="spring_color,3bp_color,disc_plus_noise5")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--supervision", default="motion", choices=SUPERVISIONS)
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> list[str]:
         raise ExperimentError(f"--videos: no video {min(unknown)}; there are {', '.join(VIDEOS)}")
     (flags.folder / "videos").mkdir(parents=True, exist_ok=True)
     table = flags.folder / "discovery.json"
-    results = json.loads(table.read_text()) if table.is_file() else {}
+    results = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for seed in () if flags.list else map(int, flags.seeds.split(",")):
         for name in flags.videos.split(","):

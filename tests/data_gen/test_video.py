@@ -1,5 +1,6 @@
 """Own recordings: .npz, folders of PNG frames, GIF and MP4."""
 
+import os
 import sys
 import types
 
@@ -78,25 +79,23 @@ def test_mp4(tmp_path):
 
 @pytest.mark.parametrize("broken", ["frame", "resizing"])
 def test_an_error_closes_the_decoder(tmp_path, monkeypatch, broken):
-    closed = []
-
-    def read_frames(path, pix_fmt):
-        try:
-            yield {"size": (4, 4)}
-            yield bytes(47 if broken == "frame" else 48)
-            yield bytes(48)
-        finally:
-            closed.append(path)
+    """A decoder that ends within its second frame, and one that would go on for a minute."""
+    decoder = tmp_path / "decoder"
+    then = "printf 'P6\\n4 4\\n255\\n12345'" if broken == "frame" else "exec sleep 60"
+    decoder.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/id; printf 'P6\\n4 4\\n255\\n%048d' 0; {then}\n")
+    decoder.chmod(0o755)
 
     def fail(frame, size):
         raise DataError("no memory")
 
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(read_frames=read_frames))
+    fake = types.SimpleNamespace(get_ffmpeg_exe=lambda: str(decoder))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", fake)
     monkeypatch.setattr("data_gen.video.resize", fail)
     (tmp_path / "video.mp4").write_bytes(b"")
-    with pytest.raises(DataError) as error:  # `error` holds the frames of the call: nothing is collected yet
+    with pytest.raises(DataError):
         load_video(tmp_path / "video.mp4", size=2 if broken == "resizing" else None)
-    assert closed == [str(tmp_path / "video.mp4")], error.value
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "id").read_text()), 0)
 
 
 def test_mp4_without_the_extra(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from command import run_command
 from test_names import save
 
-from physics_models import checkpoints, tf1_checkpoint
+from physics_models import checkpoints, experiment, tf1_checkpoint
 from physics_models.errors import ExperimentError
 
 
@@ -78,3 +78,14 @@ def test_commands_find_it(tmp_path):
         assert ended.code == 0, ended.err
     ended = run_command("paig-compare-runs", str(folder), str(tmp_path / "new"))
     assert ended.code == 0 and "1 of 1 variables equal bit for bit" in ended.out
+
+
+def test_a_folder_with_nothing_but_a_checkpoint_may_be_evaluated_in(tmp_path):
+    """Its results are written beside it; files of something else's are not touched."""
+    folder = originals(tmp_path / "tf1")
+    (folder / "checkpoint").unlink()
+    experiment.check_usable(folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "outputs.npz").write_bytes(b"mine")
+    with pytest.raises(ExperimentError, match="outputs.npz"):
+        experiment.check_usable(tmp_path / "other")

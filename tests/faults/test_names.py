@@ -13,6 +13,7 @@ from command import run_command
 from names import EVERYTHING, MATCHED
 from one_command import COMMANDS, load_command
 
+from data_gen.iterators import get_iterators
 from physics_models import checkpoints, tf1_checkpoint
 from physics_models.errors import ExperimentError
 from physics_models.summaries import Summaries
@@ -88,7 +89,8 @@ def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_netwo
 
     assert "learned" in succeed("paig-run-physics", *flags, f"--save_dir={run}", "--epochs=1")
     succeed("paig-run-physics", *flags, f"--save_dir=~/{run}", "--epochs=2", "--resume")
-    succeed("paig-run-physics", *flags, "--use_ckpt", "--test_mode", "--ckpt_dir", run, "--save_dir", f"-{EVERYTHING}")
+    flags += ["--use_ckpt", "--test_mode"]
+    succeed("paig-run-physics", *flags, "--save_dir", f"-{EVERYTHING}", f"--ckpt_dir={run}/model.ckpt-4.index")
     assert (Path(f"-{EVERYTHING}") / "outputs.npz").is_file()
     succeed("paig-plot-run", f"--save_dir={run}", f"--out=~/{EVERYTHING}/plots")
     assert (Path(EVERYTHING) / "plots" / "losses.png").is_file()
@@ -113,3 +115,32 @@ def test_home_in_every_path_flag(monkeypatch):
                 assert flag.parser.parse("~/exp") == "/home/me/exp", name
                 paths.add(name)
     assert paths >= {"save_dir", "ckpt_dir", "data_dir", "data_file", "test_data_file", "out", "experiments"}
+
+
+def test_a_data_file_of_any_name(folder):
+    """The longest names leave no room for what is added to them."""
+    out = folder.with_name(f"{folder.name[:251]}.npz")
+    ended = run_command("paig-data", "--task=bouncing_balls", "--split_sizes=2,1,1", f"--out={out}")
+    assert ended.code == 0, ended.err
+    assert out.is_file() and len(list(folder.parent.glob("*_samples.jpg"))) == 1
+    assert set(get_iterators(out)) == {"train", "valid", "test"}
+
+
+def test_home_in_the_flags_of_the_data_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.savez(tmp_path / "digits.npz", np.zeros((2, 28, 28), np.uint8))
+    np.savez(tmp_path / "picture.npz", np.zeros((32, 32, 3), np.uint8))
+    flags = ["--digits=~/digits.npz", "--background=~/picture.npz", "--out=~/DATA.NPZ", "--split_sizes=1,1,1"]
+    ended = run_command("paig-data", "--task=mnist_spring_color", *flags)
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "DATA.NPZ").is_file()
+
+
+def test_a_name_with_a_dash_as_an_argument(tmp_path, monkeypatch):
+    """As in other commands it is written ./-name, or after --; one line says so."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("-run"))
+    ended = run_command("paig-tf1-checkpoint", "inspect", "-run")
+    assert ended.code == 1 and "./-run" in ended.err and len(ended.err.splitlines()) == 1
+    for arguments in (["./-run"], ["--", "-run"]):
+        assert "net/encoder" in run_command("paig-tf1-checkpoint", "inspect", *arguments).err

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tiny_run import ROOT, environment
 
+from data_gen.errors import say
 from physics_models import errors, tf1_checkpoint
 from physics_models.experiment import LogFile, StopOnSignal
 from runners import compare_runs, run_base
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[[], object]] = {
     "absl": lambda: run_base.run(printing),
     "help": lambda: compare_runs.main(["--help"]),
     "help with →": lambda: tf1_checkpoint.main(["--help"]),
+    "data_gen": lambda: say(TEXT, sys.stdout),
 }
 
 
