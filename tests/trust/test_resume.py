@@ -82,7 +82,7 @@ def test_the_originals_run_cannot_be_resumed(tmp_path):
 
 def test_a_run_does_not_continue_with_other_training_data(monkeypatch):
     monkeypatch.setattr(run_physics, "FLAGS", SimpleNamespace(save_dir="run"))
-    data, other = DataIterator(squares(4, 8), 0), DataIterator(squares(4, 8, seed=1), 0)
+    data, other = DataIterator(squares(4, 8), seed=0), DataIterator(squares(4, 8, seed=1), seed=0)
     checkpoint = SimpleNamespace(progress={"seed": 3, "data": data.checksum})
     run_physics.restore_data_order(data, checkpoint)
     assert data.seed == 3
