@@ -17,9 +17,8 @@ EPILOG = """examples:
   python -m data_gen --task=spring_color --k=2 --out=soft_spring.npz
   python -m data_gen --task=mnist_spring_color --digits=digits.npz --background=picture.png
 
-Each .npz holds train_x, valid_x, test_x (uint8 frames [sequences, T, H, H, C]), train_pos, train_vel, ... (float32
-[sequences, T, objects, 2], pixels and pixels per unit of time) and meta (a JSON string). Beside it a picture of
-the first ten sequences, ..._samples.jpg. The same task, settings and seed give the same file."""
+Each .npz holds train_x, ... (uint8 frames [sequences, T, H, H, C]), train_pos, train_vel, ... (float32 [sequences, T,
+objects, 2]) and meta (JSON); ..._samples.jpg shows ten sequences. Equal task, settings and seed give equal files."""
 
 PHYSICS_FLAGS = {
     "img_size": (int, "side H of the frames, in pixels"),
@@ -44,7 +43,7 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that raises `DataError` for a mistake, in place of argparse's usage text and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise `DataError` with `message` and where the flags are explained."""
+        """Raise `DataError` with `message`."""
         raise DataError(f"{message} (see {self.prog} --help)")
 
 
@@ -98,10 +97,10 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     if changed:
         raise DataError(f"--{changed[0]} changes the physics that the default file's name states: give --out=FILE.npz")
     files = []
-    for task in RECIPES if flags.all else [flags.task]:
-        recipe = RECIPES[task]
-        for length in (recipe.train_len, recipe.test_len) if flags.seq_len is None else (flags.seq_len,):
-            files.append((task, out / recipe.file.format(length), length))
+    for task, recipe in RECIPES.items():
+        if flags.all or task == flags.task:
+            lengths = (recipe.train_len, recipe.test_len) if flags.seq_len is None else (flags.seq_len,)
+            files += [(task, out / recipe.file.format(length), length) for length in lengths]
     return files
 
 
@@ -116,17 +115,14 @@ def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool
     names = [*PHYSICS_FLAGS, *(PICTURE_FLAGS if task == "mnist_spring_color" else ())]
     settings = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     seed = RECIPES[task].default_seed(seq_len) if flags.seed is None else flags.seed
-    sizes, dest = flags.split_sizes, str(file)
+    output = flags.split_sizes, seed, flags.overwrite, show_progress
     try:
-        done = make_dataset(task, dest, seq_len, sizes, seed, flags.overwrite, show_progress, **settings)
+        done = make_dataset(task, str(file), seq_len, *output, **settings)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return False
-    print(
-        f"{file}: {done['accepted']} sequences of {seq_len} frames, seed {seed}; {done['seconds']:.1f} s; "
-        f"accepted {done['accepted'] / done['attempts']:.1%} of {done['attempts']} attempts",
-        flush=True,
-    )
+    made = f"{file}: {done['accepted']} sequences of {seq_len} frames, seed {seed}; {done['seconds']:.1f} s"
+    print(f"{made}; accepted {done['accepted'] / done['attempts']:.1%} of {done['attempts']} attempts", flush=True)
     return True
 
 

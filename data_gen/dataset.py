@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
@@ -23,11 +24,11 @@ Progress = Callable[[int, int], None]  # (done, total)
 
 
 class Sample(NamedTuple):
-    """Accepted sequences: states float64 [S, T, N, 2], numbers of pictures [S] or None, attempts that it took."""
+    """Accepted sequences: states float64 [S, T, N, 2], numbers of pictures [S], attempts that it took."""
 
     pos: np.ndarray
     vel: np.ndarray
-    picture: np.ndarray | None
+    picture: np.ndarray
     attempts: int
 
 
@@ -36,27 +37,22 @@ Render = Callable[[Sample, Callable[[int], None]], np.ndarray]
 
 def frame_side(img_size: Sequence[int] | None) -> int:
     """H of a square frame `img_size` [H, H]; None means the original's 32. `DataError` outside of 8 to 512."""
-    try:
-        height, width = (32, 32) if img_size is None else (int(n) for n in img_size)
-    except (TypeError, ValueError):
-        height, width = 0, 0
-    if height != width or not 8 <= height <= LARGEST_SIDE:
+    sides = {32} if img_size is None else set(np.ravel(img_size))
+    if len(sides) != 1 or not 8 <= min(sides) <= LARGEST_SIDE:
         raise DataError(f"img_size {img_size!r} must be [H, H] with H from 8 to {LARGEST_SIDE} pixels")
-    return height
+    return int(min(sides))
 
 
 def check_settings(sizes: Sequence[int], settings: Mapping[str, Any]) -> None:
     """Raise `DataError` for settings that cannot work, or frames that the memory cannot hold."""
-    for split, size in zip(SPLITS, sizes):
-        if size < 1 or size % 1:
-            raise DataError(f"the {split} set's size is {size}; it must be a whole number, at least 1")
-    for name, value in settings.items():
-        if name in WHOLE_NUMBERS and (value < 1 or value % 1):
+    numbers = {f"{split}_set_size": size for split, size in zip(SPLITS, sizes)}
+    numbers.update((name, settings[name]) for name in WHOLE_NUMBERS if name in settings)
+    for name, value in numbers.items():
+        if value < 1 or value % 1:
             raise DataError(f"{name} is {value}; it must be a whole number, at least 1")
-        if name in POSITIVE and not value > 0:
-            raise DataError(f"{name} is {value}; it must be above 0")
-        if isinstance(value, float) and not np.isfinite(value):
-            raise DataError(f"{name} is {value}; it must be a finite number")
+    for name, value in settings.items():
+        if name in POSITIVE and not value > 0 or isinstance(value, float) and not np.isfinite(value):
+            raise DataError(f"{name} is {value}; it must be a finite number{' above 0' * (name in POSITIVE)}")
     pixels = settings.get("img_size", 0) ** 2 * (3 if settings.get("color") else 1)
     try:
         np.empty((sum(sizes), settings["seq_len"], pixels + 32), np.uint8)  # the frames and the states
@@ -72,37 +68,28 @@ def generate(
     """Make one dataset and write it with its metadata and a picture of its first sequences.
 
     Args:
-        dest: path of the .npz (the ending is added if it lacks).
-        sizes: sequences in the train, valid and test split; one stream of sequences is cut into the three.
+        dest, sizes: the .npz; its sequences in the train, valid and test split, cut from one stream.
         settings: what the metadata say of the physics; `seq_len`, `dt`, `ode_steps` are also used here.
         draw: number of attempts -> their initial states, from NumPy's global stream.
         system: `acceleration`, and where needed `reflect` and `reject`, for `physics.simulate`.
         render: (sample, progress) -> frames [sequences, T, …].
-        overwrite: replace existing files; else an existing .npz is an error, and an existing picture is kept.
-        progress: called with (done, total); a sequence counts once when accepted and once when drawn.
-        meta: further entries, such as `task` and `seed`.
+        overwrite: False makes an existing .npz an error and keeps an existing picture.
+        progress: called with the numbers of sequences drawn and of all.
+        meta: further metadata, such as `task` and `seed`.
 
-    Returns `accepted`, `attempts` and `seconds`. Raises `DataError` for settings that cannot work, a file that exists
-    or cannot be written, or when no attempt is accepted.
+    Returns `accepted`, `attempts` and `seconds`.
     """
     begin = time.perf_counter()
     check_settings(sizes, settings)
     path = check_destination(dest, overwrite)
     total = sum(sizes)
-    progress = progress or (lambda done, total: None)
-
-    def run(pos: np.ndarray, vel: np.ndarray) -> physics.Trajectories:
-        steps = settings["seq_len"], settings.get("dt", 1), settings.get("ode_steps", 1)
-        return physics.simulate(pos, vel, *steps, **system)
-
-    sample = sample_sequences(total, draw, run, lambda done: progress(done, 2 * total))
-    frames = render(sample, lambda done: progress(total + done, 2 * total))
-    parts = {"x": frames, "pos": sample.pos.astype(np.float32), "vel": sample.vel.astype(np.float32)}
-    arrays: dict[str, Any] = {
-        f"{split}_{name}": part
-        for name, array in parts.items()
-        for split, part in zip(SPLITS, np.split(array, np.cumsum(sizes)[:-1]))
-    }
+    times = {"seq_len": settings["seq_len"], "dt": settings.get("dt", 1), "ode_steps": settings.get("ode_steps", 1)}
+    run = functools.partial(physics.simulate, **times, **system)
+    sample = sample_sequences(total, draw, run)
+    frames = render(sample, lambda done: progress(done, total) if progress else None)
+    arrays: dict[str, Any] = {}
+    for name, array in ("x", frames), ("pos", sample.pos.astype(np.float32)), ("vel", sample.vel.astype(np.float32)):
+        arrays.update(zip((f"{split}_{name}" for split in SPLITS), np.split(array, np.cumsum(sizes)[:-1])))
     counts = {"accepted": total, "attempts": sample.attempts}
     meta = {"task": "", "seed": None, **(meta or {}), "physics": dict(settings), "version": 1, **counts}
     save_dataset(path, {**arrays, "meta": meta})
@@ -112,8 +99,7 @@ def generate(
 
 
 def sample_sequences(
-    n: int, draw: Callable[[int], Start], run: Callable[[np.ndarray, np.ndarray], physics.Trajectories],
-    report: Callable[[int], None],
+    n: int, draw: Callable[[int], Start], run: Callable[[np.ndarray, np.ndarray], physics.Trajectories]
 ) -> Sample:
     """Collect `n` accepted sequences; the random stream ends where drawing attempts one by one would leave it.
 
@@ -121,33 +107,27 @@ def sample_sequences(
     set back, and only the attempts up to the last accepted one are drawn again. Raises `DataError` if a million
     attempts in a row are rejected.
     """
-    kept: list[tuple[physics.Trajectories, np.ndarray | None]] = []
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     accepted = attempts = rejected_in_a_row = 0
     block = FIRST_BLOCK
     while accepted < n:
         state = np.random.get_state()
         start = draw(block)
         result = run(start.pos, start.vel)
-        take = min(n - accepted, len(result.index))
-        result = physics.Trajectories(*(array[:take] for array in result))
-        kept.append((result, None if start.picture is None else start.picture[result.index]))
-        accepted += take
-        report(accepted)
+        index, pos, vel = (array[: n - accepted] for array in result)
+        kept.append((pos, vel, np.zeros(len(index)) if start.picture is None else start.picture[index]))
+        accepted += len(index)
         if accepted == n:
-            used = int(result.index[-1]) + 1
+            used = int(index[-1]) + 1
             np.random.set_state(state)
             draw(used)
             attempts += used
             break
         attempts += block
-        rejected_in_a_row = block - 1 - int(result.index[-1]) if take else rejected_in_a_row + block
+        rejected_in_a_row = block - 1 - int(index[-1]) if len(index) else rejected_in_a_row + block
         if rejected_in_a_row >= MAX_REJECTED_IN_A_ROW:
-            raise DataError(
-                f"in {rejected_in_a_row} attempts in a row an object reaches a wall or another one; take a larger "
-                "img_size, a smaller radius or equil, smaller start speeds or a shorter seq_len"
-            )
+            problem = f"in {rejected_in_a_row} attempts in a row an object reaches a wall or another one"
+            raise DataError(f"{problem}; take a larger img_size, or a smaller radius, equil, start speed or seq_len")
         wanted = (n - accepted) * attempts / max(accepted, 1) * 1.05 + 64
         block = int(min(max(wanted, FIRST_BLOCK), LARGEST_BLOCK, 4 * block))
-    pictures = None if kept[0][1] is None else np.concatenate([picture for _, picture in kept])
-    pos, vel = (np.concatenate([getattr(result, name) for result, _ in kept]) for name in ("pos", "vel"))
-    return Sample(pos, vel, pictures, attempts)
+    return Sample(*(np.concatenate(parts) for parts in zip(*kept)), attempts)

@@ -3,9 +3,8 @@
 The original pastes the digits, five times enlarged, over the enlarged picture (both float64, the digit as alpha,
 digit j in colour channel j) and shrinks the canvas. Shrinking is linear, so here each digit adds its own change
 to the shrunk picture, with matrix products; where the result times 255 is so close to a whole number that
-rounding could decide, the pixel is computed again in the original's order of operations. (The original also
-clips to the range of the filtered canvas. That would act on last bits of constant areas only, and there it changes
-no uint8: all 256 levels are tested.)
+rounding could decide, the pixel is computed again in the original's order of operations. (The original also clips
+to the range of the filtered canvas, which changes no uint8: all 256 levels are tested.)
 """
 
 from __future__ import annotations
@@ -15,24 +14,11 @@ from typing import Callable
 import numpy as np
 
 from data_gen import resample
-from data_gen.resample import enlarge, gaussian_taps, mirrored, smooth, to_uint8
+from data_gen.resample import background_canvas, enlarge, gaussian_taps, mirrored, mix, smooth, to_uint8
 
 SCALE = 5
 BORDER = 3  # pixels cut off each side of a 28 x 28 digit
-BACKGROUND_DIMMED_BY = 0.2
 NEAR_WHOLE = 1e-7  # grey levels; the matrix products are good to about 1e-12
-
-
-def background_canvas(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture uint8 [s, s, C] enlarged to [C, side, side], 0.2 darker, clipped to [0, 1], float64."""
-    channels = np.moveaxis(picture / 255.0, 2, 0)
-    return np.ascontiguousarray(np.clip(enlarge(channels, side) - BACKGROUND_DIMMED_BY, 0, 1))
-
-
-def digit_alphas(digits: np.ndarray) -> np.ndarray:
-    """Digits uint8 [N, 28, 28] without their border, enlarged to [N, 110, 110], float64."""
-    inner = digits[:, BORDER:-BORDER, BORDER:-BORDER] / 255.0
-    return np.stack([enlarge(digit[None], inner.shape[1] * SCALE)[0] for digit in inner])
 
 
 class DigitPainter:
@@ -44,7 +30,8 @@ class DigitPainter:
     def __init__(self, digits: np.ndarray, side: int, picture: np.ndarray | None, color: bool) -> None:
         channels = 3 if color else 1
         size = side * SCALE
-        self.alphas = digit_alphas(digits)
+        inner = digits[:, BORDER:-BORDER, BORDER:-BORDER] / 255.0
+        self.alphas = np.concatenate([enlarge(digit[None], inner.shape[1] * SCALE) for digit in inner])
         self.backdrop = np.zeros((channels, size, size)) if picture is None else background_canvas(picture, size)
         self.canvas = self.backdrop.copy()  # digits are painted here, and taken away after each frame
         self.rows, self.cols = resample.samples(size, side)
@@ -69,7 +56,9 @@ class DigitPainter:
             window[j % len(window)] += self.alphas[inside]
             np.subtract(window, change, out=change)
             cells = cells_reached(rows, len(self.rows.low)), cells_reached(cols, len(self.cols.low))
-            part = product_in_halves(self.down[cells[0], rows], change) @ self.across[cells[1], cols].T
+            # Two products are small enough for OpenBLAS to stay in one thread: on a busy machine more take far longer.
+            halves = np.split(self.down[cells[0], rows], [(cells[0].stop - cells[0].start) // 2])
+            part = np.concatenate([half @ change for half in halves], axis=-2) @ self.across[cells[1], cols].T
             approx[(slice(None), *cells)] += 255 * part
             changed[(slice(None), *cells)] |= part != 0
         frame = np.where(changed, approx.astype(np.uint8), self.empty_frame)
@@ -91,25 +80,15 @@ class DigitPainter:
         four = smooth(smooth(area, 1, SCALE, np.arange(2)), 2, SCALE, np.arange(2))
         each = np.arange(len(i))
         below, right = (self.rows.high - self.rows.low)[i], (self.cols.high - self.cols.low)[j]
-        neighbours = four[:, 0, 0], four[each, 0, right], four[each, below, 0], four[each, below, right]
-        return resample.interpolate(*neighbours, self.rows.frac[i], self.cols.frac[j])
+        top = mix(four[:, 0, 0], four[each, 0, right], self.cols.frac[j])
+        return mix(top, mix(four[each, below, 0], four[each, below, right], self.cols.frac[j]), self.rows.frac[i])
 
 
 def shrinking_matrix(positions: resample.Samples, size: int) -> np.ndarray:
     """Filter and interpolation along one axis as a matrix [H, size]."""
     reach = len(gaussian_taps(SCALE)) - 1
     eye = np.eye(size)[mirrored(-reach, size + 2 * reach, size)]
-    low, high = smooth(eye, 0, SCALE, positions.low), smooth(eye, 0, SCALE, positions.high)
-    return (1 - positions.frac[:, None]) * low + positions.frac[:, None] * high
-
-
-def product_in_halves(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left @ right, in two products small enough for OpenBLAS to stay in one thread.
-
-    Its threads wait for each other busily: on a machine with other work they take hundreds of times longer.
-    """
-    middle = len(left) // 2
-    return np.concatenate([left[:middle] @ right, left[middle:] @ right], axis=-2)
+    return mix(*(smooth(eye, 0, SCALE, at) for at in (positions.low, positions.high)), positions.frac[:, None])
 
 
 def cells_reached(span: slice, side: int) -> slice:

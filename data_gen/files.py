@@ -71,11 +71,7 @@ def save_dataset(path: str, arrays: Mapping[str, Any]) -> None:
 
 
 def save_samples(npz_file: str, frames: np.ndarray, overwrite: bool) -> None:
-    """Write the first ten sequences of `frames` [sequences, T, H, H, C], one per row, beside the dataset.
-
-    The picture is `<npz_file without its ending>_samples.jpg`. Without `overwrite` an existing one is kept, with a
-    warning.
-    """
+    """Draw the first ten sequences of `frames` [sequences, T, H, H, C], one per row, beside the dataset."""
     path = os.path.splitext(npz_file)[0] + "_samples.jpg"
     if os.path.exists(path) and not overwrite:
         logger.warning("%s exists and is kept: it may show other data", path)

@@ -11,10 +11,9 @@ and `<dest without its ending>_samples.jpg`, the first ten sequences. Frames equ
 the same `np.random.seed`, and as many random numbers are drawn from NumPy's global stream. (Digits: in frames of 32,
 36 and 64 pixels; at other sizes the original's rounding is not reproduced, and a pixel may differ by one grey level.)
 
-Arguments that they share: the number of sequences in each split; `seq_len` T in frames; `img_size` [H, H] in
-pixels, None for [32, 32]; `radius` in pixels; `dt` time between frames, in `ode_steps` sub-steps; `vx0_max`,
-`vy0_max` start speeds along x and y in pixels per unit of time; `color` for RGB frames with object j in channel
-2 - j. `**output` takes `overwrite` (default True, as in the original), `progress` and `meta` of
+Arguments that they share: `img_size` [H, H] and `radius` in pixels; `dt` time between frames, in `ode_steps`
+sub-steps; `vx0_max`, `vy0_max` start speeds in pixels per unit of time; `color` for RGB frames with object j in
+channel 2 - j. `**output` takes `overwrite` (default True, as in the original), `progress` and `meta` of
 `data_gen.dataset.generate`; all return its statistics, and raise `DataError` for settings that cannot work.
 A sequence in which an object reaches a wall that does not reflect it is thrown away and drawn again.
 """
@@ -29,14 +28,17 @@ import numpy as np
 
 from data_gen import initial_states, physics
 from data_gen.dataset import Render, Sample, frame_side, generate
-from data_gen.digits import background_canvas, render_digits
+from data_gen.digits import render_digits
 from data_gen.errors import DataError
+from data_gen.files import SPLITS
 from data_gen.initial_states import Start
-from data_gen.render import DISC_SCALE, render_before_pictures, render_discs, render_discs_at_frame_scale
-from data_gen.sources import PictureSource, digit_background, fingerprint, grey, load_digits, load_pictures
+from data_gen.render import render_before_pictures, render_discs, render_discs_at_frame_scale
+from data_gen.sources import PictureSource, fingerprint, grey, load_digits, load_pictures
 
-# Digits are placed as if they were discs of radius 11, but a centre may come within 2 pixels of the edge.
-DIGIT_PLACING_RADIUS, DIGIT_WALL_RADIUS = 11, 2
+SETTINGS = (
+    "seq_len", "radius", "dt", "k", "equil", "g", "m", "vx0_max", "vy0_max", "color", "cifar_background", "ode_steps",
+    "half_frames", "digits_sha256", "background_sha256",
+)
 
 
 def compute_wall_collision(
@@ -56,25 +58,23 @@ def verify_object_collision(poss: Sequence[np.ndarray], radius: float) -> bool:
     return bool(physics.objects_within(np.asarray(poss, float)[..., None], radius)[0])
 
 
-def _generate_discs(
-    dest: str, sizes: Sequence[int], settings: dict[str, Any], output: dict[str, Any],
-    draw: Callable[[int], Start], acceleration: physics.Acceleration, reject: physics.Rejection | None = None,
-    render: Render | None = None,
+def _generate(
+    arguments: dict[str, Any], draw: Callable[[int], Start], acceleration: physics.Acceleration,
+    reject: physics.Rejection | None = None, render: Render | None = None,
 ) -> dict[str, float]:
-    """`data_gen.dataset.generate` for discs on black; without `reject` they bounce off the walls."""
-    radius, side = settings["radius"], settings["img_size"]
-    walls = {"reject": reject} if reject else {"reflect": partial(physics.reflect_at_walls, radius=radius, side=side)}
+    """`data_gen.dataset.generate` with a generator's `locals()`, of which those in `SETTINGS` go into the metadata.
 
-    def render_on_black(sample: Sample, report: Callable[[int], None]) -> np.ndarray:
-        return render_discs(sample.pos, radius, side, settings["color"], report)
-
-    system = {"acceleration": acceleration, **walls}
-    return generate(dest, sizes, settings, draw, system, render or render_on_black, **output)
-
-
-def _refuse_cifar_background(asked: bool) -> None:
-    if asked:
+    Without `reject` objects bounce off the walls; without `render` they are discs on black.
+    """
+    radius, side, color = (arguments.get(name) for name in ("radius", "side", "color"))
+    if render is None and arguments.pop("cifar_background", False):
         raise DataError("cifar_background does not work for several balls (the original crashes there too)")
+    sizes = [arguments[f"{split}_set_size"] for split in SPLITS]
+    settings = {"img_size": side, **{name: arguments[name] for name in SETTINGS if name in arguments}}
+    walls = {"reject": reject} if reject else {"reflect": partial(physics.reflect_at_walls, radius=radius, side=side)}
+    render = render or (lambda sample, report: render_discs(sample.pos, radius, side, color, report))
+    system = {"acceleration": acceleration, **walls}
+    return generate(arguments["dest"], sizes, settings, draw, system, render, **arguments["output"])
 
 
 def generate_bouncing_ball_dataset(
@@ -104,9 +104,8 @@ def generate_falling_ball_dataset(
 ) -> dict[str, float]:
     """A grey ball falling from rest with acceleration `g`; a sequence that reaches the floor is dropped."""
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, g=g, ode_steps=ode_steps)
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         partial(initial_states.falling, side=side, radius=radius),
         partial(physics.falling_acceleration, g=g),
         lambda pos, frame: physics.touches_wall(pos, radius, side),
@@ -126,20 +125,16 @@ def generate_falling_bouncing_ball_dataset(
     behind each sequence, in grey and darkened by 0.2. These frames alone are not tested against the original's.
     """
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, g=g, vx0_max=vx0_max, vy0_max=vy0_max)
-    settings.update(cifar_background=cifar_background, ode_steps=ode_steps)
     pictures = load_pictures(background) if cifar_background else None
 
     def render(sample: Sample, report: Callable[[int], None]) -> np.ndarray:
-        if pictures is None or sample.picture is None:
+        if pictures is None:
             return render_discs(sample.pos, radius, side, False, report)
         behind = grey(pictures[sample.picture % len(pictures)])
-        return render_before_pictures(
-            sample.pos, radius, side, lambda i: background_canvas(behind[i], side * DISC_SCALE)[0], report
-        )
+        return render_before_pictures(sample.pos, radius, side, behind, report)
 
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         lambda n: initial_states.falling_bouncing(n, side, radius, g, vx0_max, vy0_max, cifar_background),
         partial(physics.falling_acceleration, g=g),
         render=render,
@@ -153,12 +148,9 @@ def generate_spring_balls_dataset(
     ode_steps: int = 10, **output: Any,
 ) -> dict[str, float]:
     """Two balls on a spring of constant `k` and rest length 2·`equil` pixels."""
-    _refuse_cifar_background(cifar_background)
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, k=k, equil=equil)
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         lambda n: initial_states.spring_pair(n, side, radius, equil, vx0_max, vy0_max),
         partial(physics.spring_acceleration, k=k, equil=equil),
         lambda pos, frame: physics.touches_wall(pos, radius, side),
@@ -173,30 +165,23 @@ def generate_spring_mnist_dataset(
 ) -> dict[str, float]:
     """Two MNIST digits on a spring, before a CIFAR-10 picture if `cifar_background`.
 
-    As `generate_spring_balls_dataset`, but: digit j is painted in channel j; `radius` does not matter (as in the
-    original): centres are drawn as for radius 11, and a centre 2 pixels from a wall rejects, so that digits reach
-    over the edge. `digits` and `background` replace MNIST's training images 0 and 1 and CIFAR-10's training
-    image 1; see `data_gen.sources`.
+    Digit j is painted in channel j. `radius` does not matter, as in the original: centres are drawn as for radius 11,
+    and a centre 2 pixels from a wall rejects, so that digits reach over the edge. `digits` and `background` replace
+    MNIST's training images 0 and 1 and CIFAR-10's training image 1; see `data_gen.sources`.
     """
     side = frame_side(img_size)
     if cifar_background and not color:
         raise DataError("a CIFAR background needs color=True: the picture has three channels")
     images = load_digits(digits)
-    picture = digit_background(background) if cifar_background else None
-    settings: dict[str, Any] = dict(seq_len=seq_len, img_size=side, dt=dt, k=k, equil=equil, ode_steps=ode_steps)
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, cifar_background=cifar_background)
-    settings["digits_sha256"] = fingerprint(images)
-    settings["background_sha256"] = None if picture is None else fingerprint(picture)
-    system = {
-        "acceleration": partial(physics.spring_acceleration, k=k, equil=equil),
-        "reject": lambda pos, frame: physics.touches_wall(pos, DIGIT_WALL_RADIUS, side),
-    }
-    return generate(
-        dest, (train_set_size, valid_set_size, test_set_size), settings,
-        lambda n: initial_states.spring_pair(n, side, DIGIT_PLACING_RADIUS, equil, vx0_max, vy0_max),
-        system,
+    picture = load_pictures(background)[:2][-1] if cifar_background else None
+    digits_sha256, background_sha256 = fingerprint(images), None if picture is None else fingerprint(picture)
+    del radius
+    return _generate(
+        locals(),
+        lambda n: initial_states.spring_pair(n, side, 11, equil, vx0_max, vy0_max),
+        partial(physics.spring_acceleration, k=k, equil=equil),
+        lambda pos, frame: physics.touches_wall(pos, 2, side),
         lambda sample, report: render_digits(sample.pos, images, side, picture, color, report),
-        **output,
     )
 
 
@@ -207,19 +192,13 @@ def generate_3_body_problem_dataset(
     ode_steps: int = 10, **output: Any,
 ) -> dict[str, float]:
     """Three bodies under gravity `g`·`m`²/d²; wall contact, or two within `radius` + 1 pixels, rejects."""
-    _refuse_cifar_background(cifar_background)
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, g=g, m=m)
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         lambda n: initial_states.three_bodies(n, side, vx0_max, vy0_max),
         partial(physics.gravity_acceleration, g=g, m=m),
         lambda pos, frame: physics.touches_wall(pos, radius, side) | physics.objects_within(pos, radius + 1),
     )
-
-
-# The original has no generator for the files of the following two tasks.
 
 
 def generate_bouncing_balls_dataset(
@@ -229,14 +208,11 @@ def generate_bouncing_balls_dataset(
 ) -> dict[str, float]:
     """Two balls that bounce off the walls at each sub-step and pass through each other (task bouncing_balls).
 
-    Drawn per attempt, as in falling_bouncing_ball with g = 0: rand(2) position of ball 0 in [r, H - r]², rand(2) of
-    ball 1, rand(2)·2π directions of their velocities (cos·vx0_max, sin·vy0_max). No attempt is rejected.
+    Random numbers as falling_bouncing_ball with g = 0: positions in [r, H - r]², then directions. None is rejected.
     """
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, ode_steps=ode_steps)
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color)
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         lambda n: initial_states.bouncing_pair(n, side, radius, vx0_max, vy0_max),
         partial(physics.falling_acceleration, g=0),
     )
@@ -250,21 +226,18 @@ def generate_spring_balls_half_dataset(
 ) -> dict[str, float]:
     """Two balls on a spring that stay in the left half of the image at first (task spring_color_half).
 
-    It is always the left half, so that a model sees no object in the right one before its extrapolation: in the first
-    `half_frames` = L + P frames, and in each sub-step between them, both whole discs lie inside it (r < x < H / 2 - r);
-    afterwards only the image's walls reject. Random numbers as spring_balls, but the centre of mass's x is drawn in
-    [r, H / 2 - r]: with e = 6 and H = 32 the original's [r + e, H - r - e], cut down to the half, would be x = 8.
+    A model sees no object in the right half before its extrapolation: in the first `half_frames` = L + P frames, and in
+    each sub-step between them, both whole discs lie in the left one (r < x < H / 2 - r); afterwards only the image's
+    walls reject. Random numbers as spring_balls, but the centre of mass's x is drawn in [r, H / 2 - r].
     """
     side = frame_side(img_size)
-    settings = dict(seq_len=seq_len, img_size=side, radius=radius, dt=dt, k=k, equil=equil, half_frames=half_frames)
-    settings.update(vx0_max=vx0_max, vy0_max=vy0_max, color=color, ode_steps=ode_steps)
 
     def leaves(pos: np.ndarray, frame: int) -> np.ndarray:
         width = side / 2 if frame + 1 < half_frames else side
         return physics.touches_wall(pos, radius, width, side)
 
-    return _generate_discs(
-        dest, (train_set_size, valid_set_size, test_set_size), settings, output,
+    return _generate(
+        locals(),
         lambda n: initial_states.spring_pair(n, side, radius, equil, vx0_max, vy0_max, half=True),
         partial(physics.spring_acceleration, k=k, equil=equil),
         leaves,

@@ -99,14 +99,11 @@ def get_iterators(
 
     Args:
         file: an .npz with train_x, valid_x and test_x, or a video (see `data_gen.video.load_video`).
-        conv: True keeps frames as [sequences, T, H, H, C]. False flattens them to [sequences, T, H·H·C], which is
-            the original's default; its network takes True.
+        conv: True keeps frames as [sequences, T, H, H, C]; False, the original's default, gives [sequences, T, H·H·C].
         datapoints: if above 0, the number of training sequences to keep (the original ignores it).
         seed: of the order of the batches.
         img_size, seq_len: for a video, the side H to resize it to and the frames T of a sequence.
         splits: the splits to read.
-
-    Raises `DataError` for a missing, damaged or unsuitable file.
     """
     if is_video(Path(file)):
         frames = load_video_splits(file, img_size, seq_len)
@@ -124,10 +121,7 @@ def get_iterators(
 
 
 def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str, np.ndarray]:
-    """The frames {"train": uint8 [sequences, T, H, H, C], …} of a data file.
-
-    Raises `DataError` for a missing or damaged file, a missing array, or one of a wrong rank, dtype or size.
-    """
+    """The frames {"train": uint8 [sequences, T, H, H, C], …} of a data file."""
     with open_npz(file) as archive:
         for split in SPLITS:
             if f"{split}_x" not in archive:
@@ -149,10 +143,7 @@ def is_video(path: Path) -> bool:
 
 
 def load_video_splits(path: str | Path, img_size: int | None, seq_len: int | None) -> dict[str, np.ndarray]:
-    """A video's sequences, as `load_frames` gives those of a data file.
-
-    The last tenth of the sequences (at least one) is the test split, the tenth before it the validation split.
-    """
+    """A video's sequences by split: the last tenth (at least one) for the test, the tenth before for validation."""
     sequences = load_video(path, size=img_size, seq_len=seq_len)
     check_frames(str(path), sequences)
     if len(sequences) < 3:
@@ -163,8 +154,8 @@ def load_video_splits(path: str | Path, img_size: int | None, seq_len: int | Non
 
 def check_frames(name: str, array: np.ndarray) -> None:
     """Raise `DataError`, beginning with `name`, unless `array` is uint8 [S, T, H, H, C] with C = 1 or 3."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 5:
-        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "damaged"
-        raise DataError(f"{name} is {found}; need uint8 [sequences, T, H, H, C], 0 to 255")
-    if array.shape[2] != array.shape[3] or array.shape[4] not in (1, 3) or 0 in array.shape:
-        raise DataError(f"{name} has shape {list(array.shape)}; need square frames of 1 or 3 channels, at least one")
+    array = np.asarray(array)  # what is no array in an archive is read as bytes
+    square = array.ndim == 5 and array.shape[2] == array.shape[3] and array.shape[4] in (1, 3) and 0 not in array.shape
+    if array.dtype != np.uint8 or not square:
+        need = "need uint8, 0 to 255, [sequences, T, H, H, C]: square frames with C = 1 or 3 channels on the last axis"
+        raise DataError(f"{name} is {array.dtype} {list(array.shape)}; {need}")

@@ -12,9 +12,9 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-Acceleration = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Rejection = Callable[[np.ndarray, int], np.ndarray]
-Reflection = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]
+Acceleration = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (pos, vel) -> [N, 2, A]
+Rejection = Callable[[np.ndarray, int], np.ndarray]  # (pos, the frame that the sub-step comes from) -> bool [A]
+Reflection = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]  # (pos, vel) -> (pos, vel)
 
 
 class Trajectories(NamedTuple):
@@ -70,10 +70,8 @@ def reflect_at_walls(pos: np.ndarray, vel: np.ndarray, radius: float, side: floa
 
 def touches_wall(pos: np.ndarray, radius: float, width: float, height: float | None = None) -> np.ndarray:
     """True [A] where any object reaches a wall of a width × height (default: square) box at the origin."""
-    height = width if height is None else height
-    x, y = pos[:, 0], pos[:, 1]
-    outside = (x - radius <= 0) | (x + radius >= width) | (y - radius <= 0) | (y + radius >= height)
-    return outside.any(axis=0)
+    size = np.array([[width], [width if height is None else height]])
+    return ((pos - radius <= 0) | (pos + radius >= size)).any(axis=(0, 1))
 
 
 def objects_within(pos: np.ndarray, distance: float) -> np.ndarray:
@@ -90,13 +88,9 @@ def simulate(
 ) -> Trajectories:
     """Run all attempts from their states `pos`, `vel` [N, 2, A] in frame 0, dropping those that `reject` marks.
 
-    Args:
-        seq_len: number of frames T. The step after the last frame is simulated too, as in the original: an
-            attempt that reaches a wall there is dropped although no frame shows it.
-        dt, ode_steps: time between two frames, and the number of sub-steps in it.
-        acceleration: (pos, vel) -> [N, 2, A].
-        reflect: (pos, vel) -> (pos, vel), applied after each sub-step.
-        reject: (pos, frame) -> bool [A], asked after each sub-step on the way from `frame` to the next.
+    Each of the `seq_len` = T frame steps is `dt` long and has `ode_steps` sub-steps, each followed by `reflect` and
+    `reject`. As in the original the step after the last frame is simulated too: an attempt that reaches a wall there is
+    dropped although no frame shows it.
     """
     step = dt / ode_steps
     alive = np.arange(pos.shape[2])

@@ -16,22 +16,14 @@ DEFAULT_SIZES = (5000, 500, 500)
 
 
 class Recipe(NamedTuple):
-    """How one task's data are made.
-
-    Attributes:
-        generator: a function of `data_gen.generators`.
-        file: the original's file name, a path below `data/datasets/`, with {} for the sequence length.
-        train_len, test_len: T, in frames.
-        img_size: H, in pixels.
-        physics: the generator's further arguments, named as there.
-    """
+    """How one task's data are made."""
 
     generator: Callable[..., dict[str, float]]
-    file: str
-    train_len: int
+    file: str  # the original's name, a path below data/datasets/, with {} for the sequence length
+    train_len: int  # T, in frames
     test_len: int
-    img_size: int
-    physics: dict[str, Any]
+    img_size: int  # H, in pixels
+    physics: dict[str, Any]  # further arguments of the generator
 
     @property
     def train_file(self) -> str:
@@ -86,17 +78,9 @@ def make_dataset(
 ) -> dict[str, float]:
     """Make a task's dataset: a function of task, settings and seed alone. NumPy's global stream is left as it was.
 
-    Args:
-        task: a key of `RECIPES`.
-        dest, overwrite: the .npz to write, and whether it may replace an existing file.
-        seq_len: T, in frames.
-        split_sizes: sequences in the train, valid and test split.
-        seed: of NumPy's legacy stream, 0 to 2³² - 1; None takes the recipe's.
-        progress: called with (done, total).
-        **physics_overrides: arguments of the task's generator, by name, that replace the recipe's.
-
-    Returns `accepted`, `attempts` and `seconds`. Raises `DataError` for an unknown task or setting, settings that
-    cannot work, too little memory, or a file that exists or cannot be written.
+    `seed`, 0 to 2³² - 1, is of NumPy's legacy stream, None takes the recipe's; `progress` is called with (done, total);
+    `physics_overrides` replace the recipe's arguments of the generator. Returns `accepted`, `attempts` and `seconds`.
+    Raises `DataError`, also for a file that exists, unless `overwrite`.
     """
     if task not in RECIPES:
         raise DataError(f"unknown task {task!r}; the tasks are {', '.join(RECIPES)}")
@@ -107,8 +91,6 @@ def make_dataset(
     unknown = sorted(set(arguments) - set(settings_of(task)))
     if unknown:
         raise DataError(f"{task} has no setting {unknown[0]}; it has {', '.join(settings_of(task))}")
-    if np.ndim(arguments["img_size"]) == 0:
-        arguments["img_size"] = [arguments["img_size"]] * 2
     seed = recipe.default_seed(seq_len) if seed is None else seed
     if not 0 <= seed < 2**32 or seed % 1:
         raise DataError(f"seed {seed} is out of range: 0 to 4294967295")

@@ -10,7 +10,7 @@ from typing import Callable
 
 import numpy as np
 
-from data_gen.resample import cell_centres, gaussian_taps, mirrored, shrink, shrink_extended, to_uint8
+from data_gen import resample
 
 DISC_SCALE = 10
 CHUNK = 256
@@ -24,14 +24,11 @@ def disc_mask(rows: np.ndarray, cols: np.ndarray, centre: np.ndarray, radius: fl
 
 
 class DiscStamps:
-    """Pictures of one disc at any integer canvas centre, each computed once: `stamps` uint8 [M, K, K], K = `cells`.
-
-    `radius` and the frame's side H are in frame pixels.
-    """
+    """Pictures of one disc at any integer canvas centre, each computed once: `stamps` uint8 [M, K, K], K = `cells`."""
 
     def __init__(self, radius: float, side: int) -> None:
         self.radius, self.side = radius * DISC_SCALE, side
-        self.reach = len(gaussian_taps(DISC_SCALE)) - 1
+        self.reach = len(resample.gaussian_taps(DISC_SCALE)) - 1
         self.span = int(np.ceil(self.radius)) + self.reach  # no pixel further away feels the disc
         self.cells = min(side, 2 * self.span // DISC_SCALE + 2)
         # Centres from -margin to size + margin matter; those further out show nothing, and look alike.
@@ -59,10 +56,10 @@ class DiscStamps:
 
     def _compute(self, centre: np.ndarray) -> np.ndarray:
         start = self.corner(centre) * DISC_SCALE - self.reach
-        index = mirrored(start, self.cells * DISC_SCALE + 2 * self.reach, self.side * DISC_SCALE)
+        index = resample.mirrored(start, self.cells * DISC_SCALE + 2 * self.reach, self.side * DISC_SCALE)
         mask = disc_mask(index[:, 1], index[:, 0], centre, self.radius).astype(np.float32)
-        cells = cell_centres(DISC_SCALE, self.cells)
-        return to_uint8(shrink_extended(mask, DISC_SCALE, cells, cells))
+        cells = resample.cell_centres(DISC_SCALE, self.cells)
+        return resample.to_uint8(resample.shrink_extended(mask, DISC_SCALE, cells, cells))
 
 
 def disc_canvas(centre: np.ndarray, radius: float, side: int, background: np.ndarray | float = 0.0) -> np.ndarray:
@@ -80,7 +77,7 @@ def draw_whole(centre: np.ndarray, radius: float, side: int, background: np.ndar
     frames = np.empty((len(centre), side, side), np.uint8)
     for i in range(0, len(centre), 16):
         canvas = disc_canvas(centre[i : i + 16], radius * DISC_SCALE, side * DISC_SCALE, background)
-        frames[i : i + 16] = to_uint8(shrink(canvas, DISC_SCALE))
+        frames[i : i + 16] = resample.to_uint8(resample.shrink(canvas, DISC_SCALE))
     return frames
 
 
@@ -89,8 +86,7 @@ def render_discs(
 ) -> np.ndarray:
     """Frames uint8 [S, T, H, H, C] of discs at `pos` [S, T, N, 2] (pixels), on black.
 
-    With `color` C is 3, and object j is in channel 2 - j; else all are in the one channel. `progress` is called with
-    the number of sequences finished.
+    With `color` C is 3 and object j is in channel 2 - j. `progress` is called with the number of sequences finished.
     """
     centres = (pos * DISC_SCALE).astype(np.int64)  # truncation towards zero, as int() does
     frames = np.zeros((*pos.shape[:2], side, side, 3 if color else 1), np.uint8)
@@ -114,17 +110,18 @@ def render_discs(
 
 
 def render_before_pictures(
-    pos: np.ndarray, radius: float, side: int, canvas: Callable[[int], np.ndarray], progress: Callable[[int], None]
+    pos: np.ndarray, radius: float, side: int, pictures: np.ndarray, progress: Callable[[int], None]
 ) -> np.ndarray:
-    """Grey frames uint8 [S, T, H, H, 1] of discs [S, T, N, 2] before `canvas(sequence)` [10·H, 10·H]."""
+    """Grey frames uint8 [S, T, H, H, 1] of discs [S, T, N, 2] before pictures [S, s, s, 1], a sequence each."""
     frames = np.empty((*pos.shape[:2], side, side, 1), np.uint8)
     for i, centre in enumerate((pos * DISC_SCALE).astype(np.int64)):
-        frames[i, ..., 0] = draw_whole(centre, radius, side, canvas(i))
+        (behind,) = resample.background_canvas(pictures[i], side * DISC_SCALE)
+        frames[i, ..., 0] = draw_whole(centre, radius, side, behind)
         progress(i + 1)
     return frames
 
 
 def render_discs_at_frame_scale(pos: np.ndarray, radius: float, side: int) -> np.ndarray:
     """Grey frames uint8 [S, T, H, H, 1] of single balls [S, T, 1, 2], not smoothed (falling_ball)."""
-    frames = to_uint8(disc_canvas(pos.astype(np.int64).reshape(-1, 1, 2), radius, side))
+    frames = resample.to_uint8(disc_canvas(pos.astype(np.int64).reshape(-1, 1, 2), radius, side))
     return frames.reshape(*pos.shape[:2], side, side, 1)

@@ -4,9 +4,8 @@ To shrink by a whole factor, `resize(…, anti_aliasing=True)` applies a Gaussia
 sigma, mirrored at the edges) along the rows, then the columns, each result stored in the canvas's dtype, and
 then interpolates between pixels at the centre of each cell. To enlarge it interpolates only.
 
-Where an area is constant, the value times 255 may lie exactly on a whole number, and truncation to uint8 shows
-the last bit. So every sum here is made of element-wise operations in SciPy's order: no BLAS, and no np.exp,
-whose last bit depends on the NumPy version and the CPU.
+Truncation to uint8 shows the last bit. So every sum here is made of element-wise operations in SciPy's order: no
+BLAS, and no np.exp, whose last bit depends on the NumPy version and the CPU.
 """
 
 from __future__ import annotations
@@ -61,12 +60,10 @@ def cell_centres(scale: int, count: int) -> Samples:
 
 @cache
 def gaussian_taps(scale: int) -> tuple[float, ...]:
-    """Weights of offsets -R…0 of the anti-aliasing filter (it is symmetric); (1.0,) for scale 1."""
+    """Weights of offsets -R…0 of the anti-aliasing filter (it is symmetric)."""
     sigma = (scale - 1) / 2
-    if sigma == 0:
-        return (1.0,)
     reach = int(4 * sigma + 0.5)
-    # Decimal's exp is correctly rounded everywhere; np.exp differs between NumPy versions in the last bit.
+    # Decimal's exp is correctly rounded everywhere.
     half = [float(Decimal(-0.5 / (sigma * sigma) * x * x).exp()) for x in range(-reach, 1)]
     total = sum(half + half[-2::-1])
     return tuple(value / total for value in half)
@@ -80,10 +77,7 @@ def mirrored(start: np.ndarray | int, length: int, size: int) -> np.ndarray:
 
 
 def smooth(lines: np.ndarray, axis: int, scale: int, at: np.ndarray) -> np.ndarray:
-    """Filter `lines` along `axis`, which is already extended by the filter's reach on both sides.
-
-    Only at the positions `at` [M], counted without the extension. Returns float64, with M entries along `axis`.
-    """
+    """`lines`, extended by the filter's reach, filtered along `axis` at positions `at` [M] of the original; float64."""
     taps = gaussian_taps(scale)
     reach = len(taps) - 1
     lines = np.ascontiguousarray(lines, np.float64)  # `take` would copy anything else at each call
@@ -104,19 +98,18 @@ def shrink_extended(canvas: np.ndarray, scale: int, rows: Samples, cols: Samples
     dtype = canvas.dtype
     tall = smooth(canvas, 1, scale, np.concatenate([rows.low, rows.high])).astype(dtype)
     small = smooth(tall, 2, scale, np.concatenate([cols.low, cols.high])).astype(dtype).astype(np.float64)
-    top, bottom = np.split(small, 2, axis=1)
-    (top_left, top_right), (bottom_left, bottom_right) = (np.split(row, 2, axis=2) for row in (top, bottom))
-    return interpolate(top_left, top_right, bottom_left, bottom_right, rows.frac[:, None], cols.frac).astype(dtype)
+    return interpolate(small, rows, cols).astype(dtype)
 
 
-def interpolate(
-    top_left: np.ndarray, top_right: np.ndarray, bottom_left: np.ndarray, bottom_right: np.ndarray,
-    down: np.ndarray, across: np.ndarray,
-) -> np.ndarray:
-    """Bilinear value of four neighbours, in scikit-image's order; `down` and `across` broadcast with them."""
-    top = (1 - across) * top_left + across * top_right
-    bottom = (1 - across) * bottom_left + across * bottom_right
-    return (1 - down) * top + down * bottom
+def interpolate(grid: np.ndarray, rows: Samples, cols: Samples) -> np.ndarray:
+    """Bilinear values [n, rows, cols] in scikit-image's order; `grid` holds all low, then all high rows and columns."""
+    top, bottom = np.split(mix(*np.split(grid, 2, axis=2), cols.frac), 2, axis=1)
+    return mix(top, bottom, rows.frac[:, None])
+
+
+def mix(low: np.ndarray, high: np.ndarray, frac: np.ndarray) -> np.ndarray:
+    """The value between `low` and `high`, `frac` of the way."""
+    return (1 - frac) * low + frac * high
 
 
 def extended(canvas: np.ndarray, scale: int) -> np.ndarray:
@@ -137,11 +130,14 @@ def enlarge(image: np.ndarray, output: int) -> np.ndarray:
     source = image.shape[1]
     rows, cols = samples(source, output)
     fold = mirrored(-1, source + 2, source)  # coordinates reach from -1 to `source`
-    top, bottom = (image[:, fold[index + 1]] for index in (rows.low, rows.high))
-    left, right = fold[cols.low + 1], fold[cols.high + 1]
-    four = (top[:, :, left], top[:, :, right], bottom[:, :, left], bottom[:, :, right])
-    result = interpolate(*four, rows.frac[:, None], cols.frac)
-    return np.clip(result, image.min(), image.max())
+    down, across = (fold[np.concatenate([axis.low, axis.high]) + 1] for axis in (rows, cols))
+    return np.clip(interpolate(image[:, down][:, :, across], rows, cols), image.min(), image.max())
+
+
+def background_canvas(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture uint8 [s, s, C] enlarged to [C, side, side], darkened by 0.2, clipped to [0, 1], float64."""
+    channels = np.moveaxis(picture / 255.0, 2, 0)
+    return np.ascontiguousarray(np.clip(enlarge(channels, side) - 0.2, 0, 1))
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:

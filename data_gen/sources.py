@@ -1,4 +1,7 @@
-"""Where the pictures come from: MNIST digits and CIFAR-10 pictures through `tf.keras.datasets`, or files."""
+"""Where the pictures come from: MNIST digits and CIFAR-10 pictures through `tf.keras.datasets`, or a source.
+
+A source is an array, an .npz with one array or one called `x_train`, `digits` or `background`, or a picture file.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,10 @@ from data_gen.video import open_picture, resize
 PictureSource = Union[str, os.PathLike, np.ndarray, None]
 
 DIGITS_NEEDED = "uint8 [2 or more, 28, 28]; the first two are used"
-BOTH_WAYS = (
-    "either let tf.keras.datasets fetch MNIST and CIFAR-10 once (TensorFlow and a network needed), "
-    f"or make the data with python -m data_gen --task=mnist_spring_color --digits=FILE.npz ({DIGITS_NEEDED}) "
-    "--background=FILE.npz or FILE.png (a colour picture)"
-)
 
 
 def load_digits(source: PictureSource = None) -> np.ndarray:
-    """The two digits to draw, uint8 [2, 28, 28]: MNIST's training images 0 and 1 unless a source is given.
-
-    `source` is an array, or an .npz file with one array, or with one called `digits` or `x_train`. Raises `DataError`
-    where MNIST cannot be had, or the source does not hold such digits.
-    """
+    """The two digits to draw, uint8 [2, 28, 28]: MNIST's training images 0 and 1 unless a source is given."""
     name, digits = _load(source, "mnist", "digits")
     if digits.dtype != np.uint8 or digits.ndim != 3 or digits.shape[1:] != (28, 28) or len(digits) < 2:
         raise DataError(f"{name}: {digits.dtype} {list(digits.shape)}, need {DIGITS_NEEDED}")
@@ -40,9 +34,7 @@ def load_digits(source: PictureSource = None) -> np.ndarray:
 def load_pictures(source: PictureSource = None) -> np.ndarray:
     """Background pictures, uint8 [n, 32, 32, 3]: CIFAR-10's training images unless a source is given.
 
-    `source` is an array, an .npz file with one array, or with one called `background` or `x_train`, or a picture file.
-    Pictures of another size are cut to their central square and resized. Raises `DataError` where CIFAR-10 cannot be
-    had, or the source does not hold colour pictures.
+    Pictures of another size are cut to their central square and resized.
     """
     name, pictures = _load(source, "cifar10", "background")
     pictures = pictures[None] if pictures.ndim == 3 else pictures
@@ -61,12 +53,6 @@ def _load(source: PictureSource, dataset: str, name: str) -> tuple[str, np.ndarr
         return os.fspath(source), read_array(source, (name, "x_train"))
     with open_picture(source) as picture:
         return os.fspath(source), np.asarray(picture.convert("RGB"))
-
-
-def digit_background(source: PictureSource = None) -> np.ndarray:
-    """The picture behind the digits, uint8 [32, 32, 3]: number 1 of `load_pictures`, or the only one."""
-    pictures = load_pictures(source)
-    return pictures[min(1, len(pictures) - 1)]
 
 
 def fingerprint(array: np.ndarray) -> str:
@@ -91,7 +77,9 @@ def _keras_dataset(name: str) -> np.ndarray:
 
             (images, _), _ = getattr(tf.keras.datasets, name).load_data()
     except Exception as error:  # Keras raises bare Exceptions for failed downloads
-        raise DataError(f"{name} is not on this machine and not to be had ({one_line(error)}): {BOTH_WAYS}") from error
+        ways = "let tf.keras.datasets download it once, or use your own: python -m data_gen --task=mnist_spring_color"
+        files = f"--digits=FILE.npz ({DIGITS_NEEDED}) --background=FILE.npz or FILE.png (a colour picture)"
+        raise DataError(f"cannot download {name} ({one_line(error)}): {ways} {files}") from error
     finally:
         socket.setdefaulttimeout(timeout)
     return images

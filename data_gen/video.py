@@ -18,7 +18,6 @@ from data_gen.errors import DataError, one_line
 from data_gen.files import read_array
 
 VIDEOS = (".gif", ".mp4")
-NPZ_NAMES = ("frames", "video", "x")
 FORMATS = "an .npz, a .gif, an .mp4, a folder of .png frames, or a folder with one of these for each recording"
 
 
@@ -30,11 +29,9 @@ def load_video(path: str | os.PathLike, size: int | None = None, seq_len: int | 
             folders or files, a recording each; or an .npz with uint8 frames [T, H, W, C] or [S, T, H, W, C], as its
             only array or called `frames`, `video` or `x`.
         size: side in pixels to which the central square of each frame is resized. None keeps the frames.
-        seq_len: frames T of a sequence. Each recording is cut into as many as it holds; the rest is dropped. None takes
-            each recording as one sequence.
+        seq_len: frames T of a sequence, what is left of a recording is dropped. None: a recording is one sequence.
 
-    Returns uint8 [S, T, H, W, C], C-contiguous; C is 3, but for an .npz what it holds. Raises `DataError` for an
-    unreadable file, frames or recordings of different sizes, or too few frames.
+    Returns uint8 [S, T, H, W, C], C-contiguous; C is 3, but for an .npz what it holds.
     """
     for name, value in (("frame size", size), ("sequence length", seq_len)):
         if value is not None and value < 1:
@@ -62,9 +59,10 @@ def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
         for entry in inner:
             yield from _recordings(entry, size)
     elif path.suffix.lower() == ".npz":
-        frames = read_array(path, NPZ_NAMES)
-        if frames.dtype != np.uint8 or frames.ndim not in (4, 5):
-            raise DataError(f"{path}: {frames.dtype} {list(frames.shape)}; need uint8 [T, H, W, C] or [S, T, H, W, C]")
+        frames = read_array(path, ("frames", "video", "x"))
+        if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] not in (1, 3):
+            need = "uint8, 0 to 255, [T, H, W, C] or [sequences, T, H, W, C] with C = 1 or 3 channels on the last axis"
+            raise DataError(f"{path}: {frames.dtype} {list(frames.shape)}; need {need}")
         for recording in frames if frames.ndim == 5 else frames[None]:
             yield _stack(path, recording, size)
     elif path.is_file() and path.suffix.lower() in VIDEOS:

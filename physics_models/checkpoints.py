@@ -8,6 +8,7 @@ depends on the version of Keras.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -29,13 +30,17 @@ from physics_models.experiment import (
     synchronize,
     write_atomically,
 )
+from physics_models.memory_files import copy_in, copy_out, memory_folder
 
 CHECKPOINT_NAME = "model.ckpt"
 STATE = "checkpoint"  # the file that names the checkpoints, as TensorFlow writes it
 MAX_STATE_BYTES = 2**20
-STATE_LINE = re.compile(r'^(model_checkpoint_path|all_model_checkpoint_paths): *"([^"\n]*)"', re.MULTILINE)
-PLAIN_NAME = re.compile(r"[^\0-\x1f/\\]{1,60}")
+STATE_LINE = re.compile(
+    r'^(model_checkpoint_path|all_model_checkpoint_paths): *"((?:[^"\\\n]|\\.)*)"', re.MULTILINE
+)
+PLAIN_NAME = re.compile(r"[^\0-\x1f/\\]{1,235}")
 OUR_NAME = re.compile(r"model\.ckpt-\d+(-\d+)?")
+ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # of a checkpoint's files
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every .index
@@ -76,7 +81,9 @@ def save(
         shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed while it saved leaves this
         scratch.mkdir(parents=True)
         name = free_name(folder, f"{CHECKPOINT_NAME}-{progress['iteration']}")
-        checkpoint.write(str(scratch / name))
+        with memory_folder() as memory:
+            checkpoint.write(f"{memory}/{name}")
+            copy_out(memory, scratch)
         for file in sorted(scratch.iterdir()):  # the data before the index, which makes it a checkpoint
             synchronize(file)
             os.replace(file, folder / file.name)
@@ -136,18 +143,21 @@ def write_state(folder: Path, names: list[str]) -> None:
 def list_checkpoints(folder: str | Path) -> list[str]:
     """The names of the checkpoints of `folder`, the latest first; an `ExperimentError` if there are none.
 
-    Only the last parts of the paths in the file count: the folder may have been moved or copied since.
+    Of the paths in the file `checkpoint` only the last parts count: the folder may have been moved or copied since.
+    Without that file there is a name if there is one checkpoint.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ExperimentError(f"{folder}: no such folder; give the folder of a trained experiment")
+        raise ExperimentError(f"{folder}: no such folder or checkpoint; give the folder of a trained experiment")
     state = folder / STATE
-    if not state.is_file():
-        raise ExperimentError(f"{folder}: holds no checkpoint; train first, or give another --ckpt_dir")
     try:
+        if not state.is_file():
+            return [only_checkpoint(folder)]
         with open(state, "rb") as file:
             text = file.read(MAX_STATE_BYTES).decode()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ExperimentError(f"{error.filename}: cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
         raise ExperimentError(f"{state}: damaged ({error})") from error
     names: dict[str, list[str]] = {"model_checkpoint_path": [], "all_model_checkpoint_paths": []}
     for kind, path in STATE_LINE.findall(text):
@@ -158,20 +168,43 @@ def list_checkpoints(folder: str | Path) -> list[str]:
     return [newest] + [name for name in reversed(names["all_model_checkpoint_paths"]) if name != newest]
 
 
-def latest_checkpoint(folder: str | Path) -> str:
-    """The path (without its endings) of the latest checkpoint in `folder`; an `ExperimentError` if none."""
-    path = Path(folder) / list_checkpoints(folder)[0]
+def only_checkpoint(folder: Path) -> str:
+    """The name of the one checkpoint in `folder`; an `ExperimentError` if there is none, or more than one."""
+    names = sorted(ENDING.sub("", entry.name) for entry in folder.iterdir() if entry.name.endswith(".index"))
+    if not names:
+        raise ExperimentError(f"{folder}: holds no checkpoint; train first, or give another --ckpt_dir")
+    if len(names) > 1:
+        raise ExperimentError(
+            f"{folder}: holds {len(names)} checkpoints and no file {STATE} that names the latest; give one of them, "
+            f"such as --ckpt_dir={folder / names[-1]}"
+        )
+    return names[0]
+
+
+def latest_checkpoint(path: str | Path) -> str:
+    """The path without its endings of the latest checkpoint of the folder `path`, or of that which `path` names.
+
+    `path` may be without endings, or one of the checkpoint's files. Raises `ExperimentError` if there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        for candidate in (path, path.with_name(ENDING.sub("", path.name))):
+            if candidate.with_name(f"{candidate.name}.index").is_file():
+                return str(candidate)
+        if path.is_file():  # as `checkpoint`
+            path = path.parent
+    folder, path = path, path / list_checkpoints(path)[0]
     if not path.with_name(f"{path.name}.index").is_file():
-        raise ExperimentError(f"{path}.index: missing, though {path.parent / STATE} names it")
+        raise ExperimentError(f"{path}.index: missing, though {folder / STATE} names it")
     return str(path)
 
 
-def load(folder: str | Path) -> Checkpoint:
-    """Everything in the latest checkpoint of `folder`, ours or the original's.
+def load(path: str | Path) -> Checkpoint:
+    """Everything in the checkpoint that `path` names as in `latest_checkpoint`, ours or the original's.
 
-    Raises `ExperimentError` for a folder without one, and for a damaged one.
+    Raises `ExperimentError` if there is none, and for a damaged one.
     """
-    return load_path(latest_checkpoint(folder))
+    return load_path(latest_checkpoint(path))
 
 
 def load_latest_valid(folder: str | Path) -> Checkpoint:
@@ -189,13 +222,19 @@ def load_latest_valid(folder: str | Path) -> Checkpoint:
 def load_path(path: str) -> Checkpoint:
     """Everything in the checkpoint `path` (without its endings); an `ExperimentError` for a damaged one."""
     try:
-        check_index(Path(f"{path}.index"))
-        reader = tf.train.load_checkpoint(path)
-        types = reader.get_variable_to_dtype_map()
-        # Each array's checksum is compared as it is read.
-        tensors = {name: reader.get_tensor(name) for name, dtype in types.items() if dtype != tf.string}
-    except (OSError, tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
-        raise ExperimentError(f"{path}: damaged or incomplete checkpoint ({reason(error)})") from error
+        files = checkpoint_files(path)
+        with memory_folder() as memory:
+            prefix = f"{memory}/{CHECKPOINT_NAME}"
+            for ending, file in files.items():
+                copy_in(file, prefix + ending)
+            reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+            types = reader.get_variable_to_dtype_map()
+            # Each array's checksum is compared as it is read.
+            tensors = {name: reader.get_tensor(name) for name, dtype in types.items() if dtype != tf.string}
+    except OSError as error:
+        raise ExperimentError(f"{error.filename or path}: cannot be read ({reason(error)})") from error
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        raise ExperimentError(f"{path}: damaged checkpoint ({reason(error)})") from error
     if OBJECT_GRAPH not in types:
         return Checkpoint(path, True, tensors, {})
     arrays, progress = {}, {}
@@ -209,15 +248,22 @@ def load_path(path: str) -> Checkpoint:
     return Checkpoint(path, False, arrays, progress)
 
 
-def check_index(index: Path) -> None:
-    """Raise `ValueError` unless `index` ends as an index does, with its data beside it.
+def checkpoint_files(path: str) -> dict[str, Path]:
+    """The files of the checkpoint `path` by their endings. Raises `ValueError` unless the index ends as one does.
 
-    TensorFlow's reader is C++ and may end the whole process on a file that is cut off.
+    TensorFlow's reader is C++ and may end the whole process on a file that is cut off. Raises `FileNotFoundError` for
+    a file that is missing.
     """
+    index = Path(f"{path}.index")
     if index.read_bytes()[-8:] != INDEX_MAGIC:
         raise ValueError(f"{index.name} is cut off, or no index")
-    if not any(file.name.startswith(f"{index.stem}.data-") for file in index.parent.iterdir()):
-        raise ValueError(f"{index.stem}.data-… is missing")
+    start, there = len(index.stem), index.parent.iterdir()
+    data = {entry.name[start:]: entry for entry in there if entry.name.startswith(f"{index.stem}.data-")}
+    shards = max((int(ending[-5:]) for ending in data if ENDING.fullmatch(ending)), default=1)
+    for shard in range(shards):
+        if (ending := f".data-{shard:05}-of-{shards:05}") not in data:
+            raise FileNotFoundError(errno.ENOENT, "a part of the checkpoint is missing", path + ending)
+    return {".index": index, **data}
 
 
 def find_interrupted_run(
@@ -230,7 +276,7 @@ def find_interrupted_run(
     """
     folder = Path(save_dir)
     marker = read_marker(folder)
-    begun = (folder / STATE).is_file()
+    begun = (folder / STATE).is_file() or any(folder.glob(f"{CHECKPOINT_NAME}*.index"))
     if marker is None:
         if begun:
             raise ExperimentError(

@@ -28,6 +28,7 @@ CHUNK = 1000  # frames at a time
 EXPLAINED, IN_USE = 0.5, 0.25  # see `Verdict.found`
 PICTURE_FRAMES, TILE = 5, 192  # of objects.png; side of each in pixels
 PALETTE = np.array([[230, 60, 60], [60, 130, 255], [70, 200, 80], [240, 200, 40], [200, 90, 220], [60, 210, 220]]) / 255
+UNNAMED = np.array([[1.0, 0.6, 0.1]])
 TINY = 1e-6
 
 
@@ -75,26 +76,30 @@ def discover(frames: np.ndarray, n_objs: int, to_float: Callable[[np.ndarray], n
 
 def describe(found: Discovery) -> list[str]:
     """What was found, in lines for the log."""
-    lines = [f"{found.clear:.1%} of the frames are clear (exactly {found.n_objs} moving objects apart from each other)"]
+
+    def moving(count: int) -> str:
+        return f"exactly {count} moving object{'s' * (count != 1)}"
+
+    lines = [f"{found.clear:.1%} of the frames are clear: {moving(found.n_objs)} apart from each other"]
     likely, share = motion.estimate_n_objs(found.counts)
     if likely > found.n_objs or found.kinds is None:  # objects that touch often make the number smaller
-        objects = "object" if likely == 1 else "objects"
-        lines.append(
-            f"warning: {share:.0%} of the frames have exactly {likely} moving {objects}; --n_objs={found.n_objs}"
-        )
+        lines.append(f"warning: {share:.0%} of the frames have {moving(likely)}; --n_objs={found.n_objs}")
     if found.kinds is None:
         reason = f"more than {motion.MAX_NAMED} objects" if found.n_objs > motion.MAX_NAMED else "too few clear frames"
         lines.append(f"warning: no supervision by motion: {reason}")
     elif not found.kinds.distinct:
         same = f"the objects look the same (ratio {found.kinds.ratio:.2f})"
         lines.append(f"{same}: their names cannot be told from single frames")
-    else:
+    elif found.n_objs > 1:
         lines.append(f"the objects look different (ratio {found.kinds.ratio:.3g})")
     return lines
 
 
 def save_picture(found: Discovery, frames: np.ndarray, path: str | Path) -> None:
-    """Write objects.png: the N mean looks, then five of `frames` [F, H, H, C] with their moving objects' centres."""
+    """Write objects.png: the N mean looks, then five of `frames` [F, H, H, C] with their blobs' centres.
+
+    Colors name the objects in clear frames; elsewhere the marks are orange.
+    """
     background = found.scene.background
     side, channels = background.shape[0], background.shape[-1]
     tiles, marks = [], []
@@ -110,13 +115,15 @@ def save_picture(found: Discovery, frames: np.ndarray, path: str | Path) -> None
     for index, frame in enumerate(frames[:PICTURE_FRAMES]):
         places, looks = blobs.centre[blobs.frame == index], blobs.look[blobs.frame == index]
         if found.kinds is not None and counts[index] == found.n_objs:
-            places = places[motion.name_blobs(looks[None], found.kinds.looks)[0]]
+            places, colors = places[motion.name_blobs(looks[None], found.kinds.looks)[0]], PALETTE
+        else:
+            colors = UNNAMED
         tiles.append(frame)
-        marks.append(places)
+        marks.append(zip(np.resize(colors, (len(places), 3)), places))
     scale = max(TILE // side, 1)
     large = np.repeat(np.repeat(np.repeat(np.stack(tiles), scale, 1), scale, 2), 3 // channels, -1)
-    for tile, places in zip(large, marks):
-        for color, (x, y) in zip(np.resize(PALETTE, (len(places), 3)), places):
+    for tile, marked in zip(large, marks):
+        for color, (x, y) in marked:
             column, row, arm = int(x * scale), int(y * scale), scale
             tile[max(row - arm, 0) : row + arm + 1, column] = color
             tile[row, max(column - arm, 0) : column + arm + 1] = color
@@ -191,33 +198,47 @@ def autoencoder_loss(
 
 
 class Verdict(NamedTuple):
-    """How much of what moves is explained, and by whom. Errors are summed over a frame, averaged over frames."""
+    """How much of what moves is reconstructed, and by whom; relative to the video, whatever its noise and contrast."""
 
-    explained: float
-    contributions: np.ndarray  # [N]
+    explained: float  # share of the still background's error that is gone, less the error that noise makes
+    contributions: np.ndarray  # [N], by how much each object lessens the error, as a share of what an object differs by
 
     @property
     def found(self) -> bool:
-        """Whether the objects count as found."""
+        """Whether the objects count as found.
+
+        A missing object, or one that another one copies, contributes nothing, however much the others explain (two
+        of three bodies: 67 %). So each must contribute; the share explained is to tell a wrong background.
+        """
         return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
 
     def __str__(self) -> str:
         """One line for the log."""
         shares = ", ".join(f"{share:.2f}" for share in self.contributions)
         found = "found" if self.found else "not found"
-        return f"objects {found}: {self.explained:.1%} of what moves is explained, by each in shares of {shares}"
+        return f"objects {found}: {self.explained:.1%} of what moves is explained, each object contributes {shares}"
 
 
-def object_contributions(net: PhysicsNet, frames: np.ndarray, scene: motion.Scene) -> Verdict:
-    """Judge the reconstruction of `frames` [F, H, H, C], relative to the still background's and to the noise."""
+def object_contributions(net: PhysicsNet, frames: np.ndarray, found: Discovery) -> Verdict:
+    """Judge the reconstruction of `frames` [F, H, H, C] in [0, 1].
+
+    The error is the reconstruction loss; a still background alone has the error `still`, and a perfect
+    reconstruction would have the noise's. An object contributes what the error grows by where its layer is left out,
+    divided by the summed square of its mean look: a small or dim object counts as much as a large one. The weakest
+    layer is compared with the weakest look, for without supervision the layers have no names.
+    """
     layers = net.decoder.layers(net.encoder(frames).positions)
     weighted = layers.masks * layers.contents
     error = float(reconstruction_error(frames, tf.reduce_sum(weighted, axis=0)))
-    still = float(reconstruction_error(frames, scene.background[None]))
+    still = float(reconstruction_error(frames, found.scene.background[None]))
     gains = []
-    for j in range(net.task.n_objs):
-        left = tf.reduce_sum(weighted, axis=0) - weighted[j]
-        without_j = left / (1.0 - layers.masks[j] + TINY)
+    for j in range(found.n_objs):
+        without_j = (tf.reduce_sum(weighted, axis=0) - weighted[j]) / (1.0 - layers.masks[j] + TINY)
         gains.append(float(reconstruction_error(frames, without_j)) - error)
-    of_motion = max(still - scene.noise, TINY)
-    return Verdict((still - error) / of_motion, np.array(gains) / max(still - error, TINY) * net.task.n_objs)
+    of_motion = max(still - found.scene.noise, TINY)
+    energies = np.full(found.n_objs, of_motion / found.n_objs)
+    if found.kinds is not None:
+        energies = np.sort(np.square(found.kinds.looks).sum(-1))
+    contributions = np.empty(found.n_objs)
+    contributions[np.argsort(gains)] = np.sort(gains) / np.maximum(energies, TINY)
+    return Verdict((still - error) / of_motion, contributions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -125,7 +126,8 @@ def read_marker(save_dir: str | Path) -> Marker | None:
         if any(type(getattr(marker, name)) is not kind for name, kind in wanted.items()):
             raise ValueError(f"its entries must be {wanted}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ExperimentError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+        what = "cannot be read" if isinstance(error, OSError) else "damaged"
+        raise ExperimentError(f"{path}: {what} ({type(error).__name__}: {error})") from error
     if marker.version > VERSION:
         raise ExperimentError(f"{path}: written by a later version of this program")
     return marker
@@ -154,7 +156,7 @@ class LogFile(logging.FileHandler):
     def __init__(self, save_dir: str | Path):
         self.lock_file = lock_folder(save_dir)
         try:
-            super().__init__(Path(save_dir) / LOG, encoding="utf-8")
+            super().__init__(Path(save_dir) / LOG, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
         self.setFormatter(logging.Formatter(LOG_FORMAT))
@@ -181,10 +183,8 @@ class LogFile(logging.FileHandler):
 
     def close(self) -> None:
         """Close the file; what a full disk has kept in the buffer is lost, as `handleError` has said."""
-        try:
+        with contextlib.suppress(OSError):
             super().close()
-        except OSError:
-            pass
         if self.lock_file is not None:
             os.close(self.lock_file)
             self.lock_file = None
@@ -232,11 +232,12 @@ def is_leftover(folder: Path) -> bool:
 def check_usable(save_dir: str | Path) -> None:
     """Raise `ExperimentError` if an experiment's files in `save_dir` would replace files of something else's."""
     folder = Path(save_dir)
-    if not folder.is_dir() or is_experiment(folder) or is_leftover(folder) or is_regular_file(folder / "checkpoint"):
+    if not folder.is_dir() or is_experiment(folder) or is_leftover(folder):
         return
     own, log = sorted(entry.name for entry in folder.iterdir() if OWN_FILES.fullmatch(entry.name)), folder / LOG
-    # A log alone is the original's, before its first checkpoint.
-    if own and not (is_regular_file(log) and LOG_START.match(log.open("rb").read(100))):
+    checkpoint = any(name == "checkpoint" or name.endswith(".index") for name in own)
+    # A checkpoint or a log alone is the original's.
+    if own and not checkpoint and not (is_regular_file(log) and LOG_START.match(log.open("rb").read(100))):
         raise ExperimentError(
             f"--save_dir={folder}: holds {own[0]}, but no experiment; it is not replaced, choose another folder"
         )
@@ -248,8 +249,7 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
     The original deletes whatever lies there. With `overwrite` the old experiment's own files are deleted. Anything
     but an experiment raises `ExperimentError`. Returns where the old one was moved to.
     """
-    folder, moved = Path(save_dir), None
-    instead = "choose another folder"
+    folder, moved, instead = Path(save_dir), None, "choose another folder"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ExperimentError(f"--save_dir={folder}: a file or a symbolic link is in its place; {instead}")
     try:
@@ -263,8 +263,8 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
             if overwrite or is_leftover(folder):
                 delete_own_files(folder)
             else:
-                moved = free_place(folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"))
-                folder.rename(moved)
+                aside = folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
+                moved = folder.rename(free_place(aside))
             if handle is not None:
                 os.close(handle)
     except OSError as error:
@@ -344,6 +344,6 @@ class StopOnSignal:
     def _note(self, number: int, frame: object) -> None:
         self.signal = number
         self.__exit__()
-        # Not print: the signal may have come in the middle of one.
         text = f"\n{signal.Signals(number).name}: stopping after this step; once more stops at once\n"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
+        with contextlib.suppress(OSError):  # where nobody reads it any more
+            os.write(2, text.encode())  # not print: the signal may have come in the middle of one

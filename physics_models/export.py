@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from os.path import expanduser
 from pathlib import Path
 
 import tensorflow as tf
 
 from physics_models.errors import CommandParser, run_command
-from physics_models.library import load_network
+from physics_models.library import load_network, traced
+from physics_models.memory_files import copy_out, memory_folder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tf1_checkpoint import write_folder
 
@@ -26,19 +28,17 @@ def exported(net: PhysicsNet) -> tf.Module:
     steps → the frames that follow the last one, [B, steps, H, H, C], and their positions [B, steps, 2N].
     `parameters`: the learned physical parameters by name. `task`: the row of the task table, as JSON.
     """
-    frames_spec = tf.TensorSpec(net.frame_shape, tf.float32, "frames")
-    module = tf.Module()
+    module, (roll_out, decode) = tf.Module(), traced(net)
     module.weights = list(net.variables_by_name().values())  # what is saved
 
-    @tf.function(input_signature=[frames_spec], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature[:1], autograph=False)
     def encode(frames: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"positions": net.encode(frames)[0]}
 
-    @tf.function(input_signature=[frames_spec, tf.TensorSpec([], tf.int32, "steps")], autograph=False)
+    @tf.function(input_signature=roll_out.input_signature, autograph=False)
     def predict(frames: tf.Tensor, steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        state = net.initial_state(net.encode(frames[:, -net.task.input_steps :])[0])
-        positions = net.positions(net.rollout(state, steps))[:, 1:]
-        return {"frames": net.decode(positions), "positions": positions}
+        positions = roll_out(frames, steps)
+        return {"frames": decode(positions), "positions": positions}
 
     @tf.function(input_signature=[], autograph=False)
     def parameters() -> dict[str, tf.Tensor]:
@@ -60,21 +60,30 @@ def export(source: str | Path, dest: str | Path) -> list[str]:
     net = load_network(source)
     module = exported(net)
     signatures = {"serving_default": module.predict}
-    write_folder(dest, lambda folder: tf.saved_model.save(module, str(folder), signatures=signatures))
+
+    def write(folder: Path) -> None:
+        with memory_folder() as memory:
+            tf.saved_model.save(module, memory, signatures=signatures)
+            copy_out(memory, folder)
+
+    write_folder(dest, write)
+    pattern = set("[\\") & set(str(Path(dest).resolve()))
     size = f"{net.task.img_size}, {net.task.img_size}, {net.channels}"
     return [
         f"{dest}: task {net.task.name}; with TensorFlow alone:",
-        f'  model = tf.saved_model.load("{dest}")',
+        f"  model = tf.saved_model.load({str(dest)!r})",
         f"  model.predict(frames, 100)  # float32 [B, at least {net.task.input_steps}, {size}] in [0, 1], and steps",
         "  model.parameters()",
+        *(["note: TensorFlow does not load from a path with [ or \\ in it: rename it first"] if pattern else []),
     ]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the command."""
     parser = CommandParser(prog="python -m physics_models.export", description=__doc__.split("\n")[0])
-    parser.add_argument("source", metavar="RUN_DIR", help="folder of an experiment, this port's or the original's")
-    parser.add_argument("dest", metavar="OUT_DIR", help="folder to write, new or empty")
+    source, dest = "folder of an experiment, this port's or the original's", "folder to write, new or empty"
+    parser.add_argument("source", metavar="RUN_DIR", type=expanduser, help=source)
+    parser.add_argument("dest", metavar="OUT_DIR", type=expanduser, help=dest)
     options = parser.parse_args(arguments)
     run_command(lambda: export(options.source, options.dest))
 

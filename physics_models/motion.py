@@ -22,7 +22,7 @@ import numpy as np
 
 BACKGROUND_FRAMES = 500  # random frames of which the median is taken
 BRIGHT_PIXELS = 5  # the fifth largest difference of a frame is what its brightest object differs by
-MOVING, STILL = 0.25, 0.1  # of that difference: above a pixel is moving, below it is still
+MOVING, STILL = 0.15, 0.1  # of that difference: above a pixel is moving, below it is still
 NOISE_QUANTILE, NOISE_FACTOR = 0.8, 3.0  # of the differences; a pixel moves if it differs by that many times as much
 NOISE_LIMITS = 0.5  # of the largest difference: the noise raises the threshold up to there
 MIN_BLOB = 3  # pixels

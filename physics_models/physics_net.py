@@ -81,6 +81,9 @@ class PhysicsNet(BaseNet):
             raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
         shape = (task.img_size, self.channels, task.n_objs)
         self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape, mixed_precision)
+        smallest = 2**self.encoder.unet.depth  # each pooling halves the frame
+        if task.img_size < smallest:
+            raise ExperimentError(f"frames of {task.img_size} pixels are too small; give --img_size={smallest} or more")
         self.init_vel = VelocityEncoder(task.n_objs, task.input_steps, alt_vel)
         self.decoder = choose(DECODERS, decoder_type, "decoder_type")(*shape, calibrated_coords)
         if cell_class is LSTMCell:

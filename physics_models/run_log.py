@@ -1,15 +1,17 @@
 """Reads an experiment's `log.txt`, the original's or this port's: command lines, losses, learned parameters.
 
 A record is `YYYY-MM-DD HH:MM:SS,mmm - tf - MESSAGE`. The command line is one record with an argument per line. The
-original's second (test) network adds a second handler to the logger, so that every later record is written twice: a
-record that repeats the one before it, time stamp included, counts once. A run that is killed and resumed logs some
-iterations and epochs again: the later line counts.
+original's second (test) network adds a second handler to the logger, which then writes every record twice: one that
+repeats the one before it, time stamp included, counts once. A resumed run logs some steps and epochs again: the later
+line counts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import itertools
 import re
 import statistics
 import zipfile
@@ -32,7 +34,7 @@ ORIGINAL_DEFAULTS = {
 }  # fmt: skip
 BOOLEAN_FLAGS = {name for name, default in ORIGINAL_DEFAULTS.items() if default in ("true", "false")}
 
-_START = len("2026-01-31 23:59:59,999 - tf - ")  # of a record
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - tf - ", re.ASCII | re.MULTILINE)
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf)"
 _METRICS = re.compile(
     rf"(train - iter(?=.* train_loss=)|valid - epoch|test - epoch)=(\d{{1,18}})((?: [^ =]+={_NUMBER})+)", re.ASCII
@@ -63,17 +65,13 @@ class Evaluation(NamedTuple):
 
 @dataclasses.dataclass
 class Command:
-    """One start of the program: its arguments, and what it logs until the next start.
+    """One start of the program, and what it logs until the next start."""
 
-    `arguments[0]` is the program; the list is empty if the log does not begin with a command line. `parameters` is a
-    parameter line that no evaluation has followed yet.
-    """
-
-    arguments: list[str]
-    time: float | None = None
+    arguments: list[str]  # the program first; none if the log begins without a command line
+    time: float
     train: list[TrainLine] = dataclasses.field(default_factory=list)
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
-    parameters: dict[str, float] = dataclasses.field(default_factory=dict)
+    parameters: dict[str, float] = dataclasses.field(default_factory=dict)  # those that no evaluation has followed yet
 
     @property
     def flags(self) -> dict[str, str]:
@@ -86,31 +84,18 @@ class Command:
         return bool(self.train) or any(e.split == "valid" for e in self.evaluations)
 
 
-class Speed(NamedTuple):
-    """Training steps per second: the median over `intervals` pairs of neighbouring train lines.
-
-    `with_evaluations`: there is an evaluation between the lines of each pair, and its time is included.
-    """
-
-    steps_per_second: float
-    intervals: int
-    with_evaluations: bool
-
-
 @dataclasses.dataclass
 class RunLog:
-    """A `log.txt`: `repeated` counts the records written twice, `unread` has the damaged lines as (number, text)."""
+    """A `log.txt`: its commands, and in `unread` the damaged lines."""
 
     commands: list[Command] = dataclasses.field(default_factory=list)
-    repeated: int = 0
-    unread: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    unread: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def flags(self) -> dict[str, str]:
         """The flags of the last command that trained, or of the last one if none did."""
-        given = [c for c in self.commands if c.arguments]
-        training = [c for c in given if c.trains] or given
-        return training[-1].flags if training else {}
+        given = sorted((c for c in self.commands if c.arguments), key=lambda command: command.trains)
+        return given[-1].flags if given else {}
 
     def train_curve(self) -> list[tuple[int, float]]:
         """(step, train loss) over all commands, by step; with --use_ckpt, steps count on from the last one."""
@@ -121,42 +106,25 @@ class RunLog:
         """The evaluations of "test" in the order of the log, or those of "valid" by epoch, counted as the steps are."""
         if split != "valid":
             return [e for c in self.commands for e in c.evaluations if e.split == split]
-        found = {
-            (offset, e.epoch): e._replace(epoch=offset + e.epoch)
-            for command, _, offset in self._trainings()
-            for e in command.evaluations
-            if e.split == split
-        }
-        return [found[key] for key in sorted(found)]
+        found: dict[int, Evaluation] = {}
+        for command, _, offset in self._trainings():
+            found.update({offset + e.epoch: e for e in command.evaluations if e.split == split})
+        return [e._replace(epoch=epoch) for epoch, e in sorted(found.items())]
 
     def last_parameters(self) -> dict[str, float]:
         """The learned parameters of the last evaluation that has any."""
         given = [e.parameters for c in self.commands for e in c.evaluations if e.parameters]
         return given[-1] if given else {}
 
-    def training_seconds(self) -> float:
-        """Seconds from each training command's first line to its last, evaluations included."""
-        total = 0.0
-        for command in filter(lambda command: command.trains, self.commands):
-            times = [line.time for line in command.train] + [e.time for e in command.evaluations]
-            times += [] if command.time is None else [command.time]
-            total += max(times) - min(times)
-        return total
-
-    def speed(self) -> Speed | None:
-        """Steps per second by the log's time stamps; None with fewer than two usable train lines."""
-        rates: dict[bool, list[float]] = {False: [], True: []}  # by whether there is an evaluation between two lines
+    def speed(self) -> float | None:
+        """Steps per second: the median over neighbouring train lines without an evaluation between them, or None."""
+        rates = []
         for command in self.commands:
-            marks = [(line.time, 1, line.step) for line in command.train]
-            last, evaluated = None, False
-            for time, is_train, step in sorted(marks + [(e.time, 0, 0) for e in command.evaluations]):
-                if is_train:
-                    if last and time > last[0] and step > last[1]:
-                        rates[evaluated].append((step - last[1]) / (time - last[0]))
-                    last = (time, step)
-                evaluated = not is_train
-        usable = rates[False] or rates[True]
-        return Speed(statistics.median(usable), len(usable), not rates[False]) if usable else None
+            lines = sorted([*command.evaluations, *command.train], key=lambda line: line.time)
+            for a, b in zip(lines, lines[1:]):
+                if isinstance(a, TrainLine) and isinstance(b, TrainLine) and b.time > a.time and b.step > a.step:
+                    rates.append((b.step - a.step) / (b.time - a.time))
+        return statistics.median(rates) if rates else None
 
     def _trainings(self) -> Iterator[tuple[Command, int, int]]:
         """Each command that trains, with what to add to its steps and to its epochs."""
@@ -175,28 +143,23 @@ def read_log(path: str | Path) -> RunLog:
 
     Raises ExperimentError if the file cannot be read, or has no line in the log's format.
     """
-    log = RunLog()
-    records: list[tuple[int, float, list[str]]] = []  # line number, time, message and the lines below it
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                time = _seconds(line[:_START])
-                if line.endswith("\n") and time is not None:
-                    records.append((number, time, [line[_START:-1]]))
-                elif line.endswith("\n") and records:
-                    records[-1][2].append(line[:-1])
-                else:
-                    log.unread.append((number, line))
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ExperimentError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not records:
-        raise ExperimentError(f"{path}: no line begins like 'YYYY-MM-DD HH:MM:SS,mmm - tf - ': not a log.txt")
-    for record, before in zip(records, [None, *records]):
-        if before and record[1:] == before[1:]:
-            log.repeated += 1
+    end = text.rfind("\n") + 1
+    head, *parts = _STAMP.split(text[:end])
+    log = RunLog(unread=[*head.splitlines(), text[end:]])
+    for (stamp, record), _ in itertools.groupby(zip(parts[::2], parts[1::2])):
+        try:
+            time = datetime.datetime.strptime(f"{stamp}+0000", "%Y-%m-%d %H:%M:%S,%f%z").timestamp()
+        except ValueError:
+            log.unread += record.splitlines()
         else:
-            _add_record(log, *record)
-    log.unread = [(number, text.rstrip("\n")) for number, text in log.unread if text.strip()]
+            _add_record(log, time, *record[:-1].split("\n"))
+    if not log.commands:
+        raise ExperimentError(f"{path}: no line begins like 'YYYY-MM-DD HH:MM:SS,mmm - tf - ': not a log.txt")
+    log.unread = [line for line in log.unread if line.strip()]
     return log
 
 
@@ -207,22 +170,18 @@ def read_flags(arguments: list[str]) -> dict[str, str]:
     value becomes "true". Positional arguments are left out.
     """
     flags: dict[str, str] = {}
-    waiting = None
-    for argument in arguments:
-        if argument == "--":
-            break
-        if not argument.startswith("-") or re.match(r"-[\d.]", argument):
-            if waiting is not None:
-                flags[waiting] = argument
-            waiting = None
-            continue
-        name, equals, value = argument.lstrip("-").partition("=")
-        if not equals and name.startswith("no") and name[2:] in BOOLEAN_FLAGS:
-            name, value = name[2:], "false"
-        elif name in BOOLEAN_FLAGS:
-            value = "true" if not equals or value.lower() in TRUE_WORDS else "false"
-        flags[name] = value if equals or value else "true"
-        waiting = None if equals or name in BOOLEAN_FLAGS else name
+    waiting = ""  # a flag that the next argument may give its value
+    for argument in itertools.takewhile(lambda argument: argument != "--", arguments):
+        if re.match(r"--?[^-.\d]", argument):
+            name, equals, value = argument.lstrip("-").partition("=")
+            if not equals and name.startswith("no") and name[2:] in BOOLEAN_FLAGS:
+                name, value = name[2:], "false"
+            elif name in BOOLEAN_FLAGS:
+                value = "true" if not equals or value.lower() in TRUE_WORDS else "false"
+            flags[name] = value if equals or value else "true"
+            waiting = "" if equals or name in BOOLEAN_FLAGS else name
+        elif waiting:
+            flags[waiting], waiting = argument, ""
     return flags
 
 
@@ -233,12 +192,10 @@ def flag_differences(first: dict[str, str], second: dict[str, str]) -> list[tupl
     """
     rows = []
     for name in sorted(first.keys() | second.keys()):
-        a, b = (flags.get(name, ORIGINAL_DEFAULTS.get(name)) for flags in (first, second))
-        try:
-            equal = a == b or float(a or "") == float(b or "")
-        except ValueError:
-            equal = False
-        if not equal:
+        a, b = [flags.get(name, ORIGINAL_DEFAULTS.get(name)) for flags in (first, second)]
+        with contextlib.suppress(ValueError):
+            a, b = float(a or ""), float(b or "")
+        if a != b:
             rows.append((name, first.get(name), second.get(name)))
     return rows
 
@@ -255,34 +212,24 @@ def save_code(save_dir: str | Path) -> None:
     write_atomically(Path(save_dir) / "code.zip", write)
 
 
-def _add_record(log: RunLog, number: int, time: float, lines: list[str]) -> None:
-    message, *below = lines
-    is_other = message.startswith(("train - ", "valid - ", "test - ", "["))
-    is_command = not is_other and (message.endswith(".py") or "".join(below[:1]).startswith("-"))
-    if is_command:
-        log.commands.append(Command([message, *(line for line in below if line.isprintable())], time))
-    elif not log.commands:
-        log.commands.append(Command([]))
+def _add_record(log: RunLog, time: float, message: str, *below: str) -> None:
+    is_result = message.startswith(("train - ", "valid - ", "test - ", "["))
+    if not is_result and (message.endswith(".py") or "".join(below[:1]).startswith("-")):
+        log.commands.append(Command([message, *below], time))
+        return
+    if not log.commands:
+        log.commands.append(Command([], time))
     command, plain = log.commands[-1], _NUMPY_2.sub(r"\1", message)
     if found := _METRICS.fullmatch(message):
-        split, count = found.group(1).split(" ")[0], int(found.group(2))
-        losses = {name: float(value) for name, value in (word.split("=") for word in found.group(3)[1:].split(" "))}
-        if split == "train":
-            command.train.append(TrainLine(count, losses["train_loss"], time))
+        kind, count, values = found.groups()
+        losses = {name: float(value) for name, value in re.findall(rf" ([^ =]+)=({_NUMBER})", values)}
+        if kind.startswith("train"):
+            command.train.append(TrainLine(int(count), losses["train_loss"], time))
         else:
-            command.evaluations.append(Evaluation(split, count, losses, command.parameters, time))
+            command.evaluations.append(Evaluation(kind.split(" ")[0], int(count), losses, command.parameters, time))
             command.parameters = {}
     elif _PAIRS.fullmatch(plain):
         command.parameters = {name.removesuffix(":0"): float(value) for name, value in re.findall(_PAIR, plain)}
-    elif is_other and not message.startswith("[<"):  # the original also lists its variables
-        log.unread.append((number, message))
-    log.unread += [(n, line) for n, line in enumerate(below, number + 1) if not (is_command and line.isprintable())]
-
-
-def _seconds(start: str) -> float | None:
-    """Seconds since 1970 of the time stamp at a record's start; None if it is no start of a record."""
-    try:
-        moment = datetime.datetime.strptime(start, "%Y-%m-%d %H:%M:%S,%f - tf - ")
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
+    elif is_result and not message.startswith("[<"):  # the original also lists its variables
+        log.unread.append(message)
+    log.unread += below

@@ -2,13 +2,12 @@
 
     python -m physics_models.shape_tour --task=spring_color [--batch_size=100] [--color=false] [--alt_vel]
 
-The numbers are read off the network's own tensors while TensorFlow traces it for a batch of that size; nothing is
-computed. docs/shapes.md has all tasks side by side, and says what the symbols are.
+The numbers are read off the network's own tensors while TensorFlow traces it; nothing is computed. docs/shapes.md has
+all tasks side by side, and says what the symbols are.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
 from unittest import mock
@@ -76,16 +75,15 @@ def trace(task: Task, batch_size: int, color: bool = True, alt_vel: bool = False
 def walk(net: PhysicsNet, frames: tf.Tensor) -> list[tf.Tensor]:
     """Run `net`, which is of no use afterwards, on `frames` [B, T, H, H, C]; the tensors of all `STAGES`, in order."""
     parts = (net.encoder, net.encoder.unet, *net.encoder.location_net[::2], net.init_vel.net[0], net.init_vel)
-    calls = [record(part, "call") for part in (*parts, net.cell, net.decoder)]
-    sprites = record(net.decoder, "sprites")
+    calls = [record(part, "call") for part in (*parts, net.cell, net.decoder)] + [record(net.decoder, "sprites")]
     with mock.patch.object(plain, "spatial_transformer", plain.spatial_transformer):  # puts it back
-        pasted = record(plain, "spatial_transformer")
+        calls.append(record(plain, "spatial_transformer"))
         out = net(frames)
-    encoder, unet, location_in, location_out, velocity_in, init_vel, cell, decoder = (call[-1] for call in calls)
+    encoder, unet, loc_in, loc_out, velocity_in, init_vel, cell, decoder, sprites, pasted = [c[-1] for c in calls]
     return [
-        frames, encoder[0], unet[1], out.enc_masks, out.masked_objects, location_in[0], location_out[1], out.enc_pos,
-        velocity_in[0], init_vel[1], cell[1][0], out.pos_vel_seq, decoder[0], *sprites[-1][1][:3], *pasted[-1],
-        decoder[1], out.recons_out, out.output,
+        frames, encoder[0], unet[1], out.enc_masks, out.masked_objects, loc_in[0], loc_out[1], out.enc_pos,
+        velocity_in[0], init_vel[1], cell[1][0], out.pos_vel_seq, decoder[0], *sprites[1][:3], *pasted, decoder[1],
+        out.recons_out, out.output,
     ]  # fmt: skip
 
 
@@ -109,21 +107,18 @@ def markdown(columns: Mapping[str, Mapping[str, list[int]]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def boolean(word: str) -> bool:
-    """A flag's value, true or false; a `ValueError` for another word."""
-    return bool(("false", "true").index(word.lower()))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the command."""
     parser = CommandParser(prog="python -m physics_models.shape_tour", description=__doc__.split("\n")[0])
     parser.add_argument("--task", required=True, help=f"one of {', '.join(TASKS)}")
     parser.add_argument("--batch_size", type=int, default=100, help="sequences in the batch; 100 by default")
-    for name, default, what in (("color", True, "RGB frames"), ("alt_vel", False, "linear velocity encoder")):
-        parser.add_argument(f"--{name}", type=boolean, nargs="?", const=True, default=default, help=what)
-        parser.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+    values = {"choices": ("true", "false"), "type": str.lower, "const": "true", "nargs": "?"}
+    parser.add_argument("--color", default="true", help="RGB frames", **values)
+    parser.add_argument("--nocolor", dest="color", action="store_const", const="false", help="grey frames")
+    parser.add_argument("--alt_vel", default="false", help="linear velocity encoder", **values)
     options = parser.parse_args(arguments)
-    run_command(lambda: shape_tour(get_task(options.task), options.batch_size, options.color, options.alt_vel))
+    switches = [word == "true" for word in (options.color, options.alt_vel)]
+    run_command(lambda: shape_tour(get_task(options.task), options.batch_size, *switches))
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ class StagedTraining:
     def _judge(self, found: discovery.Discovery) -> None:
         frames, random = self.data["valid"].X, np.random.RandomState(0)
         some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
-        verdict = discovery.object_contributions(self.net, self._to_float(some), found.scene)
+        verdict = discovery.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
             raise ExperimentError(

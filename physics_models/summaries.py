@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Summaries(tf.keras.callbacks.Callback):
     def __init__(self, net: Any, save_dir: str | Path, print_interval: int):
         super().__init__()
         self.net, self.print_interval = net, print_interval
-        self.writer = tf.summary.create_file_writer(str(Path(save_dir) / SUMMARIES))
+        self.writer = tf.summary.create_file_writer(os.fsencode(Path(save_dir) / SUMMARIES))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, tf.Tensor] | None = None) -> None:
         """The loss of step `batch`, and the rate."""

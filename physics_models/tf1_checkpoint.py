@@ -14,6 +14,7 @@ import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterable
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from nn.optimizers import OPTIMIZERS
 from physics_models import checkpoints
 from physics_models.errors import CommandParser, ExperimentError, run_command
 from physics_models.experiment import read_marker, synchronize
+from physics_models.memory_files import copy_out, memory_folder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 
@@ -36,22 +38,21 @@ Arrays = dict[str, np.ndarray]  # by the original's variable names
 def convert(source: str | Path, dest: str | Path, to_tf1: bool, overwrite: bool = False) -> list[str]:
     """Write the checkpoint of the folder `source` into the folder `dest`, in TF1's format or in this port's.
 
-    Returns the command's output. Raises `ExperimentError` for a checkpoint that has this format already, that is
-    damaged or of another network, and as `split_by_original` and `write_folder` do.
+    Returns the command's output. Raises `ExperimentError` for a checkpoint that is damaged, of another network, or in
+    this format already, and for a `dest` that holds anything else.
     """
     checkpoint = load(source)
     if checkpoint.tf1 == to_tf1:
         raise ExperimentError(f"{checkpoint.path}: is in {FORMATS[to_tf1]} already; there is nothing to do")
-    arrays, left_out = split_by_original(checkpoint) if to_tf1 else (checkpoint.arrays, [])
-    config = getattr(read_marker(source), "config", {}) if to_tf1 else {}
+    arrays, notes = checkpoint.arrays, []
+    if to_tf1:
+        arrays, left_out = split_by_original(checkpoint)
+        notes = [f"left out, the original has no such variable: {name}" for name in left_out]
+        config = getattr(read_marker(Path(checkpoint.path).parent), "config", {})
+        changed = {name: config[name] for name, value in ORIGINAL_SETTINGS.items() if config.get(name, value) != value}
+        notes += [f"note: trained with --{name}={changed[name]}, which the original lacks" for name in changed]
     write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder), overwrite)
-    new = [name for name, default in ORIGINAL_SETTINGS.items() if config.get(name, default) != default]
-    return [
-        f"{dest}: {len(arrays)} arrays in {FORMATS[to_tf1]}, from {checkpoint.path}",
-        summary(arrays),
-        *(f"left out, the original has no such variable: {name}" for name in left_out),
-        *(f"note: trained with --{name}={config[name]}, which the original lacks: predictions differ" for name in new),
-    ]
+    return [f"{dest}: {len(arrays)} arrays in {FORMATS[to_tf1]}, from {checkpoint.path}", summary(arrays), *notes]
 
 
 def load(folder: str | Path) -> checkpoints.Checkpoint:
@@ -65,8 +66,11 @@ def load(folder: str | Path) -> checkpoints.Checkpoint:
 def write_tf1(arrays: Arrays, folder: Path) -> None:
     """Write `arrays` as TF1's Saver does: model.ckpt.index, model.ckpt.data-00000-of-00001, checkpoint."""
     names, name = sorted(arrays), checkpoints.CHECKPOINT_NAME
-    prefix, tensors = str(folder / name), [tf.constant(arrays[name]) for name in names]
-    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+    tensors = [tf.constant(arrays[name]) for name in names]
+    with memory_folder() as memory:
+        prefix, slices = f"{memory}/{name}", [""] * len(names)
+        tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=tensors)
+        copy_out(memory, folder)
     checkpoints.write_state(folder, [name])
 
 
@@ -88,7 +92,7 @@ def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: b
         raise ExperimentError(f"{dest}: holds {kept[0]}, which is not replaced; give a new or empty folder")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}.") as scratch:
+        with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".") as scratch:
             new, old = Path(scratch, "new"), Path(scratch, "old")
             new.mkdir()
             write(new)
@@ -110,12 +114,10 @@ def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: b
 def split_by_original(checkpoint: checkpoints.Checkpoint) -> tuple[Arrays, list[str]]:
     """The arrays of `checkpoint` that the original restores, and the names of the others.
 
-    Raises `ExperimentError` if no task of the original has a network with these weights, or if an optimizer's slots
-    are incomplete.
+    Raises `ExperimentError` if no task of the original has such a network, or if an optimizer's slots are incomplete.
     """
     path, arrays = checkpoint.path, checkpoint.arrays
-    tasks = matching_tasks(arrays)
-    if not tasks:
+    if not (tasks := matching_tasks(arrays)):
         raise ExperimentError(f"{path}: cannot be exported: no task of the original has these variables and shapes")
     weights, trained = network(*tasks[0])
     known = {*weights, "base_lr"}
@@ -128,14 +130,9 @@ def split_by_original(checkpoint: checkpoints.Checkpoint) -> tuple[Arrays, list[
     return {name: array for name, array in arrays.items() if name in known}, sorted(arrays.keys() - known)
 
 
-def weights_of(arrays: Arrays) -> Arrays:
-    """The network's variables among `arrays`: neither slots nor counters of an optimizer."""
-    return {name: array for name, array in arrays.items() if name.startswith("net/") and not slot_of(name)}
-
-
 def matching_tasks(arrays: Arrays) -> list[tuple[str, bool]]:
     """The networks of the original, (task, `alt_vel`), whose variables and shapes are exactly those in `arrays`."""
-    shapes = {name: array.shape for name, array in weights_of(arrays).items()}
+    shapes = {name: array.shape for name, array in arrays.items() if name.startswith("net/") and not slot_of(name)}
     alt_vel = "net/init_vel/dense_1/kernel" not in shapes
     candidates = [(name, alt_vel) for name, task in TASKS.items() if f"net/{task.cell_type}/dt_x" in shapes]
     return [candidate for candidate in candidates if network(*candidate)[0] == shapes]
@@ -164,21 +161,21 @@ def summary(arrays: Arrays) -> str:
 
 def inspect(folder: str | Path) -> list[str]:
     """A listing of the checkpoint in `folder`: format, tasks that it fits, and a line for each variable."""
-    checkpoint = load(folder)
-    arrays = checkpoint.arrays
+    path, tf1, arrays, progress = load(folder)
     slots = [name for name in in_order(arrays) if slot_of(name)]
-    weights = weights_of(arrays).values()
+    names = in_order(arrays.keys() - slots)
+    weights = [arrays[name] for name in names if name.startswith("net/")]
     rows = [("variable", "shape", "type", "smallest", "largest", "slots")]
-    for name in in_order(arrays.keys() - slots):
+    for name in names:
         array = arrays[name]
         own = ", ".join(slot_of(slot) for slot in slots if slot.rpartition("/")[0] == name)
         ends = [f"{value:.6g}" for value in (array.min(), array.max())] if array.size else ["", ""]
         rows.append((name, str(list(array.shape)), str(array.dtype), *ends, own))
-    progress = [f"{name} {checkpoint.progress[name]}" for name in ("epoch", "iteration") if name in checkpoint.progress]
+    counters = [f"{name} {progress[name]}" for name in ("epoch", "iteration") if name in progress]
     return [
-        f"{checkpoint.path}: {', '.join([FORMATS[checkpoint.tf1], *progress])}",
+        f"{path}: {', '.join([FORMATS[tf1], *counters])}",
         f"{len(arrays)} arrays: {len(weights)} weights with {sum(array.size for array in weights):,} numbers, "
-        f"{len(slots)} optimizer slots, {len(arrays) - len(weights) - len(slots)} more",
+        f"{len(slots)} optimizer slots, {len(names) - len(weights)} more",
         summary(arrays),
         *table(rows),
     ]
@@ -192,7 +189,7 @@ def compare(first: str | Path, second: str | Path) -> list[str]:
     for name in names:
         one, other = a.arrays.get(name), b.arrays.get(name)
         shapes = ["missing" if array is None else str(list(array.shape)) for array in (one, other)]
-        if one is None or other is None or one.shape != other.shape:
+        if shapes[0] != shapes[1]:
             rows.append((name, *shapes, "", ""))
         elif (one.dtype, one.tobytes()) != (other.dtype, other.tobytes()):
             apart = np.abs(np.subtract(one, other, dtype=np.float64))
@@ -223,12 +220,12 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("import", "TF1's format → this port's"), ("export", "this port's format → TF1's")):
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("source", help="folder of the checkpoint")
-        command.add_argument("dest", help="folder to write, new or empty")
+        command.add_argument("source", type=expanduser, help="the checkpoint, or its folder")
+        command.add_argument("dest", type=expanduser, help="folder to write, new or empty")
         command.add_argument("--overwrite", action="store_true", help="replace the checkpoint in dest")
     command = commands.add_parser("inspect", help="list one checkpoint, or the differences of two")
-    command.add_argument("folder", help="folder of a checkpoint, in either format")
-    command.add_argument("other", nargs="?", help="folder of another one to compare with")
+    command.add_argument("folder", type=expanduser, help="a checkpoint in either format, or its folder")
+    command.add_argument("other", type=expanduser, nargs="?", help="another one to compare with")
     options = parser.parse_args(arguments)
     if options.command == "inspect":
         run_command(lambda: compare(options.folder, options.other) if options.other else inspect(options.folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -26,7 +27,7 @@ def cluster() -> dict[str, Any] | None:
         if list(addresses) != ["worker"] or task["type"] != "worker" or task["index"] not in range(count):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExperimentError(f"TF_CONFIG={text}: not understood; give it as in {EXAMPLE}") from error
+        raise ExperimentError(f"TF_CONFIG={text}: not understood; unset it, or give it as in {EXAMPLE}") from error
     return config
 
 
@@ -40,7 +41,8 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
     """Workers if TF_CONFIG names them, else all GPUs if there are several; to be called before any operation runs."""
     strategy = tf.distribute.get_strategy()
     try:
-        if cluster() is not None:
+        if (config := cluster()) is not None:
+            logging.getLogger("tf.note").info("TF_CONFIG: waiting for its workers %s", config["cluster"]["worker"])
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         elif len(tf.config.get_visible_devices("GPU")) > 1:
             strategy = tf.distribute.MirroredStrategy()

@@ -16,7 +16,6 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.staged import ANNEAL_AT, ANNEAL_BY, position_loss, position_step
 from physics_models.tasks import get_task
 from runners import run_base, run_physics  # noqa: F401, defines --task and others
-from runners.reproduce.measure import true_positions
 from runners.run_base import FLAGS
 
 flags.DEFINE_integer("steps", 6000, "steps of the fit")
@@ -34,9 +33,10 @@ def main(argv: list[str]) -> None:
     run_base.check_not_negative("noise")
     folder = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
     file, frames = folder / RECIPES[task.name].train_file, task.input_steps + task.pred_steps
-    splits = [true_positions(file, split) for split in ("train", "valid")]
-    if splits[0] is None:
-        raise DataError(f"{file}: holds frames only; python -m data_gen makes files with true positions")
+    with np.load(file, allow_pickle=False) as archive:
+        if "train_pos" not in archive.files:
+            raise DataError(f"{file}: holds frames only; python -m data_gen makes files with true positions")
+        splits = [archive[f"{split}_pos"] for split in ("train", "valid")]
     train, valid = (FLAGS.stretch * true[:, :frames].reshape(len(true), frames, -1) for true in splits)
     tf.keras.utils.set_random_seed(seed)
     net = PhysicsNet(task, alt_vel=FLAGS.alt_vel, vel_encoder=FLAGS.vel_encoder)

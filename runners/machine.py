@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ import tensorflow as tf
 
 
 def stack() -> dict[str, Any]:
-    """TensorFlow, Python, processor, cores, GPUs; ready for JSON."""
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.get_visible_devices("GPU")
-    ]
+    """TensorFlow, Python, processor, usable cores, GPUs; ready for JSON."""
+    gpus = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
     return {
-        "tensorflow": tf.__version__, "python": platform.python_version(), "processor": processor(),
-        "cores": usable_cores(), "gpus": gpus,
+        "tensorflow": tf.__version__, "python": platform.python_version(),
+        "processor": from_proc("cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": [details.get("device_name", "GPU") for details in gpus],
     }  # fmt: skip
 
 
@@ -30,27 +30,17 @@ def describe(stack: dict[str, Any]) -> str:
     return f"{versions}, {stack['cores']} cores of {stack['processor']}, {gpus}"
 
 
-def processor() -> str:
-    """Name of the processor, as far as the system knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def peak_gb() -> float:
     """The most memory that this process has held so far, in GB (10⁹ bytes)."""
-    try:  # getrusage may count what the parent held before it started this process
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
-    except (OSError, StopIteration):
-        import resource  # not on Windows
+    if held := from_proc("self/status", "VmHWM"):  # getrusage may count what the parent held before it started this one
+        return int(held.split()[0]) * 1024 / 1e9
+    import resource  # not on Windows
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def from_proc(file: str, name: str) -> str:
+    """The value of the first line `name: value` of a file below /proc, which Linux has; else an empty string."""
+    path = Path("/proc", file)
+    line = re.search(rf"^{name}\s*:\s*(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else None
+    return line.group(1) if line else ""

@@ -1,4 +1,4 @@
-"""Draw one experiment: its losses and learned parameters over time, an example and the templates, enlarged.
+"""Draw one experiment: its losses and learned parameters, an example and the templates, enlarged.
 
 PYTHONPATH=. python runners/plot_run.py --save_dir=<run> [--out=<dir>]
 
@@ -9,16 +9,16 @@ import math
 from pathlib import Path
 
 from absl import flags
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG
-from physics_models.run_log import Command, Evaluation, read_log
+from physics_models.run_log import RunLog, read_log
 from runners import run_base
-from runners.run_base import FLAGS
+from runners.plots import Figure, default_style
+from runners.run_base import FLAGS, PATH
 
-flags.DEFINE_string("out", "", "folder of the pictures; the experiment's by default")
+flags.DEFINE(PATH, "out", "", "folder of the pictures; the experiment's by default")
 ACCEPTED_FLAGS = ("save_dir",)
 
 ENLARGE = {"example0.jpg": ("example.png", 2), "templates.jpg": ("templates.png", 6)}
@@ -30,18 +30,17 @@ def main(argv: list[str]) -> None:
     if not FLAGS.save_dir:
         raise ExperimentError("--save_dir is empty; give the folder of an experiment")
     run = Path(FLAGS.save_dir)
-    commands = read_log(run / LOG).commands
-    trained = [command for command in commands if command.train]
-    if not trained:
+    log = read_log(run / LOG)
+    if not log.train_curve():
         raise ExperimentError(f"{run / LOG}: has no line of a training")
     out = Path(FLAGS.out or run)
     out.mkdir(parents=True, exist_ok=True)
-    plot_losses(trained[-1], out / "losses.png")
+    plot_losses(log, out / "losses.png")
     for name, (target, factor) in ENLARGE.items():
         if (run / name).is_file():
             with Image.open(run / name) as image:
-                image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(out / target)
-    print_summary(trained[-1], [evaluation for command in commands for evaluation in command.evaluations])
+                ImageOps.scale(image, factor, Image.Resampling.NEAREST).save(out / target)
+    print_summary(log)
 
 
 def physical(parameters: dict[str, float]) -> dict[str, float]:
@@ -50,34 +49,32 @@ def physical(parameters: dict[str, float]) -> dict[str, float]:
     return {MEANING[name][0]: MEANING[name][1] * math.exp(value) for name, value in named.items() if name in MEANING}
 
 
-def plot_losses(command: Command, path: Path) -> None:
-    """Losses (logarithmic) and parameters against hours of training."""
+@default_style()
+def plot_losses(log: RunLog, path: Path) -> None:
+    """Training losses by step; validation losses and parameters by epoch. All commands of the log in one curve."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    losses, parameters = figure.subplots(1, 2)
-    start = command.train[0].time
-    hours, train_loss = zip(*(((line.time - start) / 3600, line.loss) for line in command.train))
-    losses.plot(hours, train_loss, label="train_loss", linewidth=0.8, color="#9aa0a6")
-    valid = [evaluation for evaluation in command.evaluations if evaluation.split == "valid"]
-    at = [(evaluation.time - start) / 3600 for evaluation in valid]
-    for axes, curves in (
-        (losses, [evaluation.losses for evaluation in valid]),
-        (parameters, [physical(evaluation.parameters) for evaluation in valid]),
-    ):
-        for name in curves[0] if curves else ():
-            axes.plot(at, [values[name] for values in curves], "o-", markersize=3, label=name)
-        axes.set_xlabel("hours")
+    training, losses, parameters = figure.subplots(1, 3)
+    training.plot(*zip(*log.train_curve()), label="train_loss", linewidth=0.8, color="#9aa0a6")
+    valid = log.evaluations("valid")
+    for axes, curves in ((losses, [e.losses for e in valid]), (parameters, [physical(e.parameters) for e in valid])):
+        for name in curves[-1] if curves else ():
+            axes.plot([e.epoch for e in valid], [c.get(name, math.nan) for c in curves], "o-", markersize=3, label=name)
+    training.set(xlabel="step", yscale="log", ylabel="squared error per frame")
+    losses.set(xlabel="epoch", yscale="log")
+    parameters.set(xlabel="epoch")
+    for axes in filter(lambda axes: axes.lines, figure.axes):
         axes.legend(fontsize=7)
-    losses.set(yscale="log", ylabel="squared error per frame")
     figure.savefig(path, dpi=100)
 
 
-def print_summary(command: Command, evaluations: list[Evaluation]) -> None:
-    """A Markdown table of the training `command` and the run's last three `evaluations`."""
-    minutes = (command.train[-1].time - command.train[0].time) / 60
-    print(f"| command | `{' '.join(command.arguments)}` |")
-    print(f"| training steps | {command.train[-1].step} |")
-    print(f"| minutes between the first and the last train line | {minutes:.0f} |")
-    for evaluation in evaluations[-3:]:
+def print_summary(log: RunLog) -> None:
+    """A Markdown table of the last training command, the whole training, and the last three evaluations."""
+    trained = [command for command in log.commands if command.train]
+    seconds = sum(command.train[-1].time - command.train[0].time for command in trained)
+    print(f"| command | `{' '.join(trained[-1].arguments)}` |")
+    print(f"| training steps | {log.train_curve()[-1][0]} |")
+    print(f"| minutes between the first and the last train line | {seconds / 60:.0f} |")
+    for evaluation in [evaluation for command in log.commands for evaluation in command.evaluations][-3:]:
         numbers = {**evaluation.losses, **physical(evaluation.parameters)}
         values = ", ".join(f"{key} {value:.4g}" for key, value in sorted(numbers.items()))
         print(f"| {evaluation.split}, epoch {evaluation.epoch} | {values} |")

@@ -4,13 +4,14 @@ PYTHONPATH=. python runners/reproduce_paper.py --task=spring_color --seeds=0,1,2
 PYTHONPATH=. python runners/reproduce_paper.py --all
 
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
-kept in seed<N>.json beside it: a finished run is not run again, an interrupted one is resumed. Flags of
+kept in seed<N>.json beside it: a measured run is not run again, an interrupted one is resumed. Flags of
 run_physics.py that are given here go to every run; with `--vel_encoder=gauss_newton --calibrated_coords` the folder is
 `<task>-corrected`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -21,18 +22,18 @@ from pathlib import Path
 from absl import flags
 
 from physics_models.errors import ExperimentError
-from physics_models.experiment import LOG, write_atomically
+from physics_models.experiment import write_atomically
 from physics_models.tasks import TASKS, get_task
 from runners import run_base, run_physics, staged_run
 from runners.reproduce.measure import describe_run, measure_run
 from runners.reproduce.report import write_report
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
 
 flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
 flags.DEFINE_bool("all", False, "all tasks")
-flags.DEFINE_bool("collect", False, "train nothing: measure the finished runs of these flags, and report all")
-flags.DEFINE_string("experiments", "experiments/paper", "folder of the runs")
-flags.DEFINE_string("report_dir", "", "folder of the report; by default that of the runs")
+flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
+flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
+flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
 
 SEEDS = {"spring_color": 5, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1}
 # Every other flag of run_physics.py goes on to the runs.
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
     tasks = list(SEEDS) if FLAGS.all else [get_task(FLAGS.task).name]
     run_base.log_to_console()
-    for task in tasks:
+    for task in [] if FLAGS.collect else tasks:
         for seed in FLAGS.seeds.split(",") if FLAGS.seeds else range(SEEDS[task]):
             reproduce(task, int(seed))
     report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
@@ -66,9 +67,7 @@ def reproduce(task: str, seed: int) -> None:
     if numbers.is_file():
         logger.info("%s: measured already", numbers)
         return
-    if FLAGS.collect and not is_finished(folder):
-        return
-    if FLAGS.collect or train(task, seed, folder):
+    if train(task, seed, folder):
         data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
         stage = staged_run.settings_from_flags(get_task(task), "mlp").positions
         entry = measure_run(task, seed, folder, data_dir, stage)
@@ -76,12 +75,6 @@ def reproduce(task: str, seed: int) -> None:
         entry = describe_run(task, seed, folder)
     write_atomically(numbers, lambda file: file.write(json.dumps(entry, indent=1).encode()))
     logger.info("%s: written", numbers)
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in `folder` has reached its final test."""
-    log = folder / LOG
-    return log.is_file() and b" - tf - test - epoch=0 " in log.read_bytes()
 
 
 def train(task: str, seed: int, folder: Path) -> bool:
@@ -103,12 +96,13 @@ def run_and_show(command: list[str]) -> tuple[int, str]:
     SIGTERM to this process goes on to the command, which saves and ends.
     """
     last = ""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace")
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         for line in process.stderr or ():
-            sys.stderr.write(line)
             last = line.strip() or last
+            with contextlib.suppress(OSError):  # where nobody reads stderr any more
+                sys.stderr.write(line)
     except KeyboardInterrupt:  # the terminal sends it to the command, too
         process.communicate()
         raise

@@ -18,16 +18,27 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from data_gen.errors import DataError
-from physics_models.errors import ExperimentError, exit_with_message
+from physics_models.errors import ExperimentError, exit_with_message, reporting
 from physics_models.experiment import LOG_FORMAT
 
 FLAGS = flags.FLAGS
 
+
+class PathParser(flags.ArgumentParser):
+    """The value of a flag that is a file or a folder: `~` stands for the user's home, as in a shell."""
+
+    def parse(self, argument: str) -> str:
+        """The path."""
+        return os.path.expanduser(argument)
+
+
+PATH = PathParser()
+
 flags.DEFINE_integer("epochs", 10, "training epochs")
 flags.DEFINE_integer("batch_size", 100, "sequences per mini-batch")
-flags.DEFINE_string("save_dir", "", "folder of the experiment")
+flags.DEFINE(PATH, "save_dir", "", "folder of the experiment")
 flags.DEFINE_bool("use_ckpt", False, "start from a checkpoint, ours or the original's")
-flags.DEFINE_string("ckpt_dir", "", "folder of that checkpoint, when it is not save_dir")
+flags.DEFINE(PATH, "ckpt_dir", "", "that checkpoint or its folder, when it is not in save_dir")
 flags.DEFINE_float("base_lr", 1e-3, "learning rate")
 flags.DEFINE_bool("anneal_lr", True, "divide the rate by 5 once, before epoch int(0.75 * epochs)")
 flags.DEFINE_string("optimizer", "rmsprop", "rmsprop, adam, momentum or sgd")
@@ -57,6 +68,8 @@ logger = logging.getLogger("tf")
 
 def log_to_console() -> None:
     """Send the messages of the logger `tf` to stderr, in the format of log.txt."""
+    for earlier in [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]:
+        logger.removeHandler(earlier)  # of a command that ran in this process before
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logger.addHandler(handler)
@@ -119,7 +132,7 @@ def check_flags() -> None:
 def own_flags() -> dict[str, flags.Flag]:
     """The flags that this project's commands define, by name."""
     modules = FLAGS.flags_by_module_dict()
-    own = [module for module in modules if module.startswith("runners.") or module == sys.argv[0]]
+    own = [module for module in modules if module.startswith("runners.") or module.endswith(".py")]
     return {flag.name: flag for module in own for flag in modules[module]}
 
 
@@ -152,13 +165,15 @@ def choose_device() -> str:
     """
     kind, _, number = FLAGS.device.partition(":")
     gpus = tf.config.list_physical_devices("GPU")
-    if kind == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-    elif kind == "gpu":
-        if int(number or 0) >= len(gpus):
-            seen = f"only {len(gpus)} GPUs, counted from 0" if gpus else "no GPU"
-            raise ExperimentError(f"--device={FLAGS.device}: TensorFlow sees {seen}; leave out --device, or give cpu")
-        tf.config.set_visible_devices(gpus[int(number)] if number else gpus, "GPU")
+    if kind == "gpu" and int(number or 0) >= len(gpus):
+        seen = f"only {len(gpus)} GPUs, counted from 0" if gpus else "no GPU"
+        raise ExperimentError(f"--device={FLAGS.device}: TensorFlow sees {seen}; leave out --device, or give cpu")
+    wanted = [] if kind == "cpu" else [gpus[int(number)]] if number else gpus
+    if wanted != tf.config.get_visible_devices("GPU"):
+        try:
+            tf.config.set_visible_devices(wanted, "GPU")
+        except RuntimeError as error:
+            raise ExperimentError(f"--device={FLAGS.device}: {error}; start a new process") from error
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     used = tf.config.get_visible_devices("GPU")
@@ -180,23 +195,14 @@ def run(main: Callable[[list[str]], None]) -> None:
     for flag in used.values():
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # for --help
 
-    def reporting(argv: list[str]) -> None:
+    def checked(argv: list[str]) -> None:
         absl_logging.set_verbosity(absl_logging.WARNING)
-        try:
-            if len(argv) > 1:
-                raise ExperimentError(f"{argv[1]}: not a flag; flags are written --name=value")
-            unused = [name for name, flag in own_flags().items() if flag.present and name not in used]
-            if unused:
-                raise ExperimentError(f"--{unused[0]}: this command does not use it; --help lists its flags")
-            main(argv)
-        except (ExperimentError, DataError) as error:
-            exit_with_message(error)
-        except OSError as error:
-            exit_with_message(f"{error.filename or 'files'}: {error.strerror or error}")
-        except MemoryError:
-            exit_with_message("out of memory; take a smaller --batch_size")
-        except KeyboardInterrupt:
-            exit_with_message("stopped by Ctrl-C", 130)
+        if len(argv) > 1:
+            raise ExperimentError(f"{argv[1]}: not a flag; flags are written --name=value")
+        unused = [name for name, flag in own_flags().items() if flag.present and name not in used]
+        if unused:
+            raise ExperimentError(f"--{unused[0]}: this command does not use it; --help lists its flags")
+        main(argv)
 
     def parse(arguments: list[str]) -> list[str]:
         try:
@@ -204,5 +210,15 @@ def run(main: Callable[[list[str]], None]) -> None:
         except (flags.Error, ValueError) as error:  # --noFLAG=value is a ValueError of absl's
             exit_with_message(f"{error}; --help lists the flags")
 
-    app.run(reporting, flags_parser=parse)
+    with reporting():
+        try:
+            app.run(checked, flags_parser=parse)
+        except DataError as error:
+            raise ExperimentError(str(error)) from error
+        except MemoryError as error:
+            raise ExperimentError("out of memory; take a smaller --batch_size") from error
+        finally:  # for the next command, where this process is a notebook's
+            for flag in own_flags().values():
+                flag.unparse()
+                flag.allow_override = True
 

@@ -10,15 +10,15 @@ JSON; with --out, results are added to speed.json in that folder, and speed.md i
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
 import time
 import timeit
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 from runners import machine, run_base
 from runners.reproduce.report import table
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
@@ -44,19 +44,23 @@ flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain 
 flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
 flags.DEFINE_integer("rollout", 0, "measure 100 and this many predicted steps instead")
 flags.DEFINE_bool("json", False, "print JSON")
-flags.DEFINE_string("out", "", "folder of speed.json and speed.md; by default nothing is written")
+flags.DEFINE(PATH, "out", "", "folder of speed.json and speed.md; by default nothing is written")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
 
-# A training step against one size at a time, all else small enough for a laptop. T grows with the predicted frames.
-SCALES: dict[str, tuple[str, int, dict[int, dict[str, Any]]]] = {
-    "batch": ("spring_color", 0, {b: {} for b in (16, 50, 100, 200, 400)}),
-    "T": ("spring_color", 16, {t: {"train_len": t, "pred_steps": t - 6} for t in (12, 25, 50, 100)}),
-    "N": ("spring_color", 16, {n: {"n_objs": n} for n in (2, 3, 4, 6, 8)}),
-    "N, gravity": ("3bp_color", 16, {n: {"n_objs": n} for n in (2, 4, 8)}),
-    "H": ("spring_color", 8, {h: {"img_size": h} for h in (32, 36, 48, 64, 96, 128)}),
+# A training step against one size at a time, all else small enough for a laptop: a task, and batch sizes and changes of
+# the task's row. T grows with the predicted frames.
+SCALES: dict[str, tuple[str, list[tuple[int, dict[str, int]]]]] = {
+    "batch": ("spring_color", [(b, {}) for b in (16, 50, 100, 200, 400)]),
+    "T": ("spring_color", [(16, {"train_len": t, "pred_steps": t - 6}) for t in (12, 25, 50, 100)]),
+    "N": ("spring_color", [(16, {"n_objs": n}) for n in (2, 3, 4, 6, 8)]),
+    "N, gravity": ("3bp_color", [(16, {"n_objs": n}) for n in (2, 4, 8)]),
+    "H": ("spring_color", [(8, {"img_size": h}) for h in (32, 36, 48, 64, 96, 128)]),
 }
 ROLLOUT_BATCH, MATMUL_SIDE = 16, 2048
-WARM_UP = 1  # steps after the first, which traces the graph
+# Which of the output and the inputs is what a convolution gives, or its gradient, [B, H, W, C]; and which the kernel.
+CONVOLUTIONS = {
+    "Conv2D": (0, 2), "DepthwiseConv2dNative": (0, 2), "Conv2DBackpropInput": (3, 2), "Conv2DBackpropFilter": (3, 0)
+}  # fmt: skip
 TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Prediction of many steps"}
 HEADING = """# Speed
 
@@ -90,9 +94,9 @@ def main(argv: list[str]) -> None:
         read(Path(FLAGS.out))  # a damaged file is found before anything is measured
     run_base.log_to_console()
     records = []
-    for i, configuration in enumerate(configurations, 1):
-        logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(configuration).values())))
-        records.append(measure_in_process(configuration))
+    for i, each in enumerate(configurations, 1):
+        logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(each).values())))
+        records.append(measure_in_process(each))
     if FLAGS.out:
         write(Path(FLAGS.out), records)
     print(json.dumps(records, indent=1) if FLAGS.json else markdown(records))
@@ -114,20 +118,17 @@ def configurations_from_flags() -> list[Configuration]:
     options = {"mixed_precision": True} if FLAGS.mixed_precision else {}
     if FLAGS.scale:
         return [
-            Configuration("train", task, batch or size, name, changes, options=options)
-            for name, (task, batch, sizes) in SCALES.items()
-            for size, changes in sizes.items()
+            Configuration("train", task, batch, name, changes, options=options)
+            for name, (task, sizes) in SCALES.items()
+            for batch, changes in sizes
         ]
     if FLAGS.rollout:
         lengths = (100, FLAGS.rollout)
         return [Configuration("rollout", tasks[0], ROLLOUT_BATCH, rollout=steps, options=options) for steps in lengths]
-    naive = [("train", {"decoder_type": "conv_st_decoder_plain"})] if FLAGS.naive else []
-    return [
-        Configuration(part, task, batch, options={**options, **more})
-        for task in tasks
-        for batch in batches
-        for part, more in (("train", {}), *naive, ("eval", {}))
-    ]
+    naive = [("train", {**options, "decoder_type": "conv_st_decoder_plain"})] if FLAGS.naive else []
+    parts = [("train", options), *naive, ("eval", options)]
+    cases = itertools.product(tasks, batches, parts)
+    return [Configuration(part, task, batch, options=settings) for task, batch, (part, settings) in cases]
 
 
 def measure_in_process(configuration: Configuration) -> Record:
@@ -156,20 +157,14 @@ def measure(configuration: Configuration, started: float) -> Record:
     shape = [configuration.batch, length, task.img_size, task.img_size, net.channels]
     frames = tf.constant(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     floats = net.to_float(frames)
-
-    def train() -> None:
-        net.train_step(frames)
-        if int(net.skipped_steps.numpy()):  # waits for the end of the step
-            raise ExperimentError(f"{task.name}: a gradient is not finite")
-
-    step: Callable[[], object] = {
-        "train": train,
+    step = {
+        "train": lambda: (net.train_step(frames), net.skipped_steps.numpy()),  # the number is there when the step ends
         "eval": lambda: net.eval_step(floats)[1].output.numpy(),
         "rollout": lambda: predict(net, frames.numpy(), configuration.rollout),
     }[part]
     step()
     first = time.time() - started
-    timed = [1000 * timeit.timeit(step, number=1) for _ in range(WARM_UP + FLAGS.steps)][WARM_UP:]
+    timed = [1000 * timeit.timeit(step, number=1) for _ in range(1 + FLAGS.steps)][1:]
     record = {
         **asdict(configuration), "ms": timed, "median_ms": float(np.median(timed)), "first_s": first,
         "peak_gb": machine.peak_gb(), "frames": length, "stack": machine.stack(),
@@ -185,8 +180,7 @@ def count_flop(graph: tf.Graph) -> int:
 
     Two per multiplication and addition. Only what an output or an update needs is counted, as only that runs.
     """
-    waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    needed = set()
+    waiting, needed = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs), set()
     while waiting:
         op = waiting.pop()
         if op not in needed:
@@ -198,16 +192,14 @@ def count_flop(graph: tf.Graph) -> int:
 def flop_of(op: tf.Operation) -> int:
     """As `count_flop`, of one operation."""
     tensors = (*op.outputs[:1], *op.inputs)
-    size = [tensor.shape.num_elements() for tensor in tensors]  # numbers in each
+    size = [tensor.shape.num_elements() for tensor in tensors]
     if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         return 2 * size[0] * tensors[1].shape[-2 if transposed else -1]
-    if op.type == "DepthwiseConv2dNative":
-        return 2 * size[0] * tensors[2].shape[0] * tensors[2].shape[1]
-    # Which of the tensors are the smaller images, and which is the kernel.
-    convolutions = {"Conv2D": (0, 2), "Conv2DBackpropInput": (3, 2), "Conv2DBackpropFilter": (3, 0)}
-    images, kernel = convolutions.get(op.type, (0, 0))
-    return 2 * size[images] * size[kernel] // tensors[kernel].shape[-1] if images != kernel else 0
+    if op.type not in CONVOLUTIONS:
+        return 0
+    images, kernel = CONVOLUTIONS[op.type]
+    return 2 * size[images] * size[kernel] // tensors[images].shape[-1]
 
 
 def matmul_gflops() -> float:
@@ -232,21 +224,22 @@ def markdown(records: list[Record]) -> str:
 
 
 def row(record: Record, before: Record | None = None) -> dict[str, str]:
-    """One line of a table; in a series, with the exponent of its growth from the record `before`."""
-    seconds = record["median_ms"] / 1000
+    """One line of a table; in a series, with p of the growth of the time as size^p from the record `before`."""
+    ms, batch = record["median_ms"], record["batch"]
     options = [name if value is True else str(value) for name, value in record["options"].items()]
-    cells = {"task": ", ".join([record["task"], *options]), "B": str(record["batch"])}
+    cells = {"task": ", ".join([record["task"], *options]), "B": str(batch)}
     if record["rollout"]:
         cells["steps"] = str(record["rollout"])
-    cells["ms"] = f"{record['median_ms']:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})"
+    cells["ms"] = f"{ms:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})"
     if record["scale"]:
-        cells["exponent"] = exponent(before, record) if before else "–"
+        growth = before and math.log(ms / before["median_ms"]) / math.log(size_of(record) / size_of(before))
+        cells["exponent"] = f"{growth:.2f}" if before else "–"
     elif not record["rollout"]:
-        cells["sequences/s"] = f"{record['batch'] / seconds:.0f}"
-        cells["frames/s"] = f"{record['batch'] * record['frames'] / seconds:.0f}"
+        rate = 1000 * batch / ms
+        cells |= {"sequences/s": f"{rate:.0f}", "frames/s": f"{rate * record['frames']:.0f}"}
     if "gflop" in record:
-        cells["GFLOP"] = f"{record['gflop']:.1f}"
-        cells["share"] = f"{record['gflop'] / seconds / record['matmul_gflops']:.0%}"
+        share = 1000 * record["gflop"] / ms / record["matmul_gflops"]
+        cells |= {"GFLOP": f"{record['gflop']:.1f}", "share": f"{share:.0%}"}
     return {**cells, "first, s": f"{record['first_s']:.1f}", "memory, GB": f"{record['peak_gb']:.2f}"}
 
 
@@ -255,17 +248,11 @@ def size_of(record: Record) -> int:
     return next(iter(record["changes"].values()), record["batch"])
 
 
-def exponent(before: Record, record: Record) -> str:
-    """p of the growth of the time as size^p between two records."""
-    return f"{math.log(record['median_ms'] / before['median_ms']) / math.log(size_of(record) / size_of(before)):.2f}"
-
-
 def write(folder: Path, records: list[Record]) -> None:
     """Add `records` to FOLDER/speed.json, in place of those of equal settings, and write FOLDER/speed.md from all."""
     kept, version = read(folder), records[0]["stack"]["tensorflow"]
-    names = ("scale", "part", "task", "batch", "changes", "rollout", "options")
+    names, order = [setting.name for setting in fields(Configuration)], ("scale", "task", "batch", "rollout")
     together = {json.dumps([r[name] for name in names]): r for r in [*kept.get(version, []), *records]}
-    order = ("scale", "task", "batch", "rollout")
     kept[version] = sorted(together.values(), key=lambda r: (*(r[name] for name in order), size_of(r)))
     text = [HEADING, *(f"## TensorFlow {name}\n\n{markdown(kept[name])}" for name in sorted(kept))]
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from physics_models.run_log import save_code
 from physics_models.summaries import Summaries, check_tensorboard
 from physics_models.tasks import Task, get_task
 from runners import distributed, run_base, staged_run
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
 
 flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
 flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
@@ -44,9 +44,9 @@ flags.DEFINE_string("vel_encoder", "mlp", "mlp, or gauss_newton: the state that 
 flags.DEFINE_bool("calibrated_coords", False, "decode on a grid that does not enlarge lengths by H/(H - 1)")
 flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all")
-flags.DEFINE_string("data_dir", "", "folder of the data files; data/datasets in the repository by default")
-flags.DEFINE_string("data_file", "", "custom task: video to train on; .npz, .gif, .mp4 or a folder of .png frames")
-flags.DEFINE_string("test_data_file", "", "custom task: video of the final test; data_file by default")
+flags.DEFINE(PATH, "data_dir", "", "folder of the data files; data/datasets in the repository by default")
+flags.DEFINE(PATH, "data_file", "", "custom task: video to train on; .npz, .gif, .mp4 or a folder of .png frames")
+flags.DEFINE(PATH, "test_data_file", "", "custom task: video of the final test; data_file by default")
 flags.DEFINE_integer("n_objs", 2, "custom task: number of objects")
 flags.DEFINE_integer("input_steps", 4, "custom task: frames that the initial state is estimated from")
 flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss")

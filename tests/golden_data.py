@@ -6,6 +6,7 @@ import functools
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -44,10 +45,15 @@ def set_weights(variables: Mapping[str, tf.Variable]) -> None:
 
 
 @functools.cache
+def load(name: str) -> dict[str, np.ndarray]:
+    """The arrays of NAME.npz."""
+    with np.load(FOLDER / f"{name}.npz") as file:
+        return dict(file)
+
+
 def net_file(case: str) -> dict[str, np.ndarray]:
     """The arrays of net_CASE.npz."""
-    with np.load(FOLDER / f"net_{case}.npz") as file:
-        return dict(file)
+    return load(f"net_{case}")
 
 
 @functools.cache
@@ -66,13 +72,13 @@ def task_of(case: str) -> str:
     return next(task for task in sorted(TASK_NETS, key=len, reverse=True) if case.startswith(task))
 
 
-def make_net(case: str) -> PhysicsNet:
-    """The network of net_CASE.npz with its optimizer and its weights."""
+def make_net(case: str, **settings: Any) -> PhysicsNet:
+    """The network of net_CASE.npz with its optimizer and its weights; `settings` as of `PhysicsNet`."""
     golden = net_file(case)
     alpha, alt_vel = float(golden["autoencoder_loss"]), case.endswith("altvel")
-    net = PhysicsNet(get_task(task_of(case)), autoencoder_loss=alpha, alt_vel=alt_vel)
-    net.build_optimizer(float(golden["lr"]), str(golden["optimizer"]))
+    net = PhysicsNet(get_task(task_of(case)), autoencoder_loss=alpha, alt_vel=alt_vel, **settings)
     set_weights(net.variables_by_name(trainable_only=True))
+    net.build_optimizer(float(golden["lr"]), str(golden["optimizer"]))
     return net
 
 

@@ -98,7 +98,7 @@ BLOCKS = (
     Block("ConvSTDecoder grey", lambda: ConvSTDecoder(32, 1, 2), (5, 4), (5, 32, 32, 1), 13, 418249),
     Block("ConvSTDecoder calibrated", lambda: ConvSTDecoder(16, 3, 2, True), (5, 4), (5, 16, 16, 3), 13, 263881),
     Block("ConvSTDecoderPlain", lambda: ConvSTDecoderPlain(16, 3, 2), (5, 4), (5, 16, 16, 3), 13, 263881),
-    Block("BouncingODECell", lambda: BouncingODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
+    Block("BouncingODECell", lambda: BouncingODECell(2, 20), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
     Block("SpringODECell", lambda: SpringODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
     Block("GravityODECell", lambda: GravityODECell(3), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 1, 1, 2),
     Block(

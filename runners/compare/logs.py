@@ -9,128 +9,94 @@ import numpy as np
 
 from physics_models.run_log import ORIGINAL_DEFAULTS, RunLog, flag_differences
 from runners.compare.figures import Panel, draw_panels
-from runners.compare.report import Block, Paragraph, Picture, Section, Table, number
+from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, Table, number
 
 Logs = tuple[RunLog, RunLog]
+Curves = list[dict[int, dict[str, float]]]  # A's and B's: values by name, by epoch
 
 LOSSES = ("eval_recons_loss", "eval_pred_loss", "eval_extrap_loss")
 MAX_EPOCH_ROWS = 10
-# By the last part of a variable's name; lengths are in pixels, times in units of the cells' dt.
-MEANINGS = {
-    "logsigma": "size at which the decoder pastes a template: larger is smaller",
-    "log_k": "spring constant",
-    "log_l": "half the spring's rest length, pixels",
-    "log_g": "gravitational constant",
-    "log_m": "mass",
-}
+PAIR = ["A", "B", "B - A", "B / A"]
 
 
-def flags_section(logs: Logs, notes: list[Block]) -> Section:
-    """What each log holds and the flags that differ; `notes` say which log could not be read."""
-    a, b = map(_log_facts, logs)
-    blocks: list[Block] = [*notes, Table(["log", "A", "B"], [[name, a[name], b[name]] for name in a])]
+def sections(logs: Logs) -> list[Section]:
+    """What the logs of A and B say; an empty log stands for one that cannot be read."""
+    return [_flags(logs), _losses(logs), _parameters(logs), _speed(logs)]
+
+
+def _flags(logs: Logs) -> Section:
+    blocks: list[Block] = []
     for letter, log in zip("AB", logs):
+        losses = [loss for _, loss in log.train_curve()]
+        text = (
+            f"{letter}'s log: {sum(bool(command.arguments) for command in log.commands)} command(s), "
+            f"{len(losses)} train line(s), {sum(not math.isfinite(loss) for loss in losses)} of them not finite, "
+            f"{len(log.evaluations('valid'))} validation(s), {len(log.evaluations('test'))} test(s)."
+        )
+        blocks.append(Paragraph(text))
         if log.unread:
-            line, text = log.unread[0]
-            text = f"{letter}: {len(log.unread)} damaged line(s) are left out; the first is line {line}: {text[:80]!r}"
+            text = f"{letter}: {len(log.unread)} damaged line(s) are left out; the first is {log.unread[0][:80]!r}"
             blocks.append(Paragraph(text, note=True))
-        if log.flags and not any(command.trains for command in log.commands):
-            blocks.append(Paragraph(f"{letter}'s log has no training: its flags are those of its last test."))
     lacking = " and ".join(letter for letter, log in zip("AB", logs) if not log.flags)
     if lacking:
-        text = f"no command line in the log of {lacking}"
-        return Section("Flags", text, [*blocks, Paragraph(f"There is {text}: flags cannot be compared.", note=True)])
-    rows = [[name, _flag(name, a), _flag(name, b)] for name, a, b in flag_differences(*(log.flags for log in logs))]
-    blocks.append(Table(["flag", "A", "B"], rows, "Flags that differ") if rows else Paragraph("All flags are equal."))
+        return Section("Flags", f"no command line in the log of {lacking}", blocks)
+    rows = [
+        [name, *(f"{ORIGINAL_DEFAULTS.get(name, MISSING)} (default)" if value is None else value for value in values)]
+        for name, *values in flag_differences(*(log.flags for log in logs))
+    ]
+    blocks.append(Table("Flags that differ", ["flag", "A", "B"], rows) if rows else Paragraph("All flags are equal."))
     summary = f"{len(rows)} differ: {', '.join(row[0] for row in rows)}" if rows else "equal"
     return Section("Flags", summary, blocks)
 
 
-def losses_section(logs: Logs) -> Section:
-    """The last losses of each kind, the curves, and some epochs of them."""
-    blocks: list[Block] = []
+def _losses(logs: Logs) -> Section:
+    """The last losses of each kind, the curves of losses and parameters, and some epochs of both."""
     rows, summary = [], "no evaluation in either log"
-    for title, pick in (
-        ("validation", lambda log: log.evaluations("valid")),
-        ("test split of the train file", lambda log: [e for e in log.evaluations("test") if e.epoch > 0]),
-        ("test file", lambda log: [e for e in log.evaluations("test") if e.epoch == 0]),
+    for title, split, trained in (
+        ("validation", "valid", (True, False)),
+        ("test split of the train file", "test", (True,)),
+        ("test file", "test", (False,)),
     ):
-        last = [evaluations[-1].losses if evaluations else {} for evaluations in map(pick, logs)]
+        chosen = [[e.losses for e in log.evaluations(split) if (e.epoch > 0) in trained] for log in logs]
         for loss in LOSSES:
-            a, b = (losses.get(loss) for losses in last)
+            a, b = (losses[-1].get(loss) if losses else None for losses in chosen)
             if a is not None or b is not None:
                 rows.append([f"{title}, {loss}", *_pair(a, b)])
                 if loss == "eval_pred_loss":
                     summary = f"last eval_pred_loss ({title}): A {number(a)}, B {number(b)}"
-    if rows:
-        blocks.append(Table(["last evaluation of each kind", "A", "B", "B - A", "B / A"], rows))
-    for letter, log in zip("AB", logs):
-        if not log.train_curve() and not log.evaluations("valid"):
-            blocks.append(Paragraph(f"{letter}'s log has no training or validation lines: no curve."))
-        bad = sum(not math.isfinite(loss) for _, loss in log.train_curve())
-        if bad:
-            blocks.append(Paragraph(f"{letter}: {bad} train losses are not finite; not drawn.", note=True))
-    steps = {letter: log.train_curve() for letter, log in zip("AB", logs)}
-    panels = [Panel("train_loss", "training step", steps, logarithmic=True)] if any(steps.values()) else []
-    losses = [{e.epoch: e.losses for e in log.evaluations("valid")} for log in logs]
-    panels += _panels(losses, logarithmic=True) + _panels(_parameter_curves(logs))
-    if panels:
-        caption = "Losses and learned parameters over training, from the logs: A solid, B dashed"
-        blocks.append(Picture(caption, "image/svg+xml", functools.partial(draw_panels, panels)))
-    blocks += _epoch_table(losses, "Validation losses by epoch")
+    curves = [
+        {e.epoch: {**e.losses, **_natural_values(e.parameters)} for e in log.evaluations("valid")} for log in logs
+    ]
+    panels = [Panel("train_loss", "training step", {letter: log.train_curve() for letter, log in zip("AB", logs)})]
+    for name in _names(curves):
+        a, b = ([(epoch, values[name]) for epoch, values in curve.items() if name in values] for curve in curves)
+        panels.append(Panel(name, "epoch", {"A": a, "B": b}))
+    caption = "Losses and learned parameters over training, from the logs: A solid, B dashed"
+    blocks = [
+        Table("Last evaluation of each kind", ["evaluation", *PAIR], rows),
+        Picture(caption, "image/svg+xml", functools.partial(draw_panels, panels)),
+        _epoch_table(curves),
+    ]
     return Section("Losses", summary, blocks)
 
 
-def parameters_section(logs: Logs) -> Section:
-    """The learned parameters at the end and at some epochs; their curves are among those of the losses."""
+def _parameters(logs: Logs) -> Section:
     last = [_natural_values(log.last_parameters()) for log in logs]
     names = sorted(last[0].keys() | last[1].keys())
     if not names:
-        text = "Neither log has a parameter line."
-        return Section("Parameters", "none in either log", [Paragraph(text, note=True)])
-    rows, summary = [], []
-    for name in names:
-        a, b = (values.get(name) for values in last)
-        rows.append([name, *_pair(a, b), MEANINGS.get(name.split("exp(")[-1].rstrip(")"), "")])
-        summary.append(f"{name.split(' = ')[0]} {number(a)} / {number(b)}")
-    blocks: list[Block] = [Table(["last parameter line", "A", "B", "B - A", "B / A", "meaning"], rows)]
-    blocks += _epoch_table(_parameter_curves(logs), "Parameters by epoch")
-    return Section("Parameters", f"A / B: {', '.join(summary)}", blocks)
+        return Section("Parameters", "none in either log", [])
+    pairs = {name: [values.get(name) for values in last] for name in names}
+    caption = "Last parameter line; l is half the spring's rest length in pixels, a larger sigma pastes smaller objects"
+    table = Table(caption, ["parameter", *PAIR], [[name, *_pair(*pair)] for name, pair in pairs.items()])
+    texts = [f"{name.split(' = ')[0]} {number(a)} / {number(b)}" for name, (a, b) in pairs.items()]
+    return Section("Parameters", f"A / B: {', '.join(texts)}", [table])
 
 
-def speed_section(logs: Logs) -> Section:
-    """Steps per second by the logs' time stamps, and how long the training took."""
-    speeds = [log.speed() for log in logs]
-    rates = [speed.steps_per_second if speed else None for speed in speeds]
-    seconds = [log.training_seconds() or None for log in logs]
-    rows = [
-        ["training steps per second", *_pair(*rates)],
-        ["seconds from the first line to the last of trainings", *_pair(*seconds)],
-    ]
-    caption = "Steps per second: the median over neighbouring train lines. The logs do not name their machines"
-    blocks: list[Block] = [Table(["by the log's time stamps", "A", "B", "B - A", "B / A"], rows, caption)]
-    for letter, speed in zip("AB", speeds):
-        if speed is None or speed.with_evaluations:
-            lacks = "an evaluation between all its train lines: its time is included" if speed else "no two train lines"
-            blocks.append(Paragraph(f"{letter}'s log has {lacks}.", note=True))
-    ratio = f", B / A = {rates[1] / rates[0]:.3g}" if rates[0] and rates[1] else ""
-    return Section("Speed", f"steps per second: A {number(rates[0])}, B {number(rates[1])}{ratio}", blocks)
-
-
-def _log_facts(log: RunLog) -> dict[str, str]:
-    return {
-        "commands": str(sum(bool(command.arguments) for command in log.commands)),
-        "train lines": str(len(log.train_curve())),
-        "validations": str(len(log.evaluations("valid"))),
-        "tests": str(len(log.evaluations("test"))),
-        "lines written twice": str(log.repeated),
-    }
-
-
-def _flag(name: str, value: str | None) -> str:
-    if value is None and name not in ORIGINAL_DEFAULTS:
-        return "not given"
-    return (ORIGINAL_DEFAULTS[name] or "(empty)") + " (default)" if value is None else value or "(empty)"
+def _speed(logs: Logs) -> Section:
+    a, b, *change = _pair(*(log.speed() for log in logs))
+    caption = "By the logs' time stamps: the median over neighbouring train lines without an evaluation between them"
+    table = Table(caption, ["speed", *PAIR], [["training steps per second", a, b, *change]])
+    return Section("Speed", f"steps per second: A {a}, B {b}, B / A = {change[1]}", [table])
 
 
 def _pair(a: float | None, b: float | None) -> list[str]:
@@ -150,32 +116,18 @@ def _natural_values(variables: dict[str, float]) -> dict[str, float]:
     return naturals
 
 
-Curves = list[dict[int, dict[str, float]]]  # A's and B's: values by name, by epoch
-
-
-def _parameter_curves(logs: Logs) -> Curves:
-    return [{e.epoch: _natural_values(e.parameters) for e in log.evaluations("valid")} for log in logs]
-
-
 def _names(curves: Curves) -> list[str]:
     return sorted({name for curve in curves for values in curve.values() for name in values})
 
 
-def _panels(curves: Curves, logarithmic: bool = False) -> list[Panel]:
-    panels = []
-    for name in _names(curves):
-        a, b = ([(epoch, values[name]) for epoch, values in curve.items() if name in values] for curve in curves)
-        panels.append(Panel(name, "epoch", {"A": a, "B": b}, logarithmic))
-    return panels
-
-
-def _epoch_table(curves: Curves, caption: str) -> list[Block]:
+def _epoch_table(curves: Curves) -> Table:
     """At most MAX_EPOCH_ROWS epochs, evenly spread, with A's and B's value of each name."""
     names, epochs = _names(curves), sorted(curves[0].keys() | curves[1].keys())
     picks = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EPOCH_ROWS)).round().astype(int))
-    header = [f"{name.removeprefix('eval_').split(' = ')[0]} {letter}" for name in names for letter in "AB"]
+    short = [name.split(" = ")[0].removeprefix("eval_").removesuffix("_loss") for name in names]
+    header = ["epoch", *(f"{name} {letter}" for name in short for letter in "AB")]
     rows = [
         [str(epoch), *(number(curve.get(epoch, {}).get(name)) for name in names for curve in curves)]
         for epoch in (epochs[i] for i in picks)
     ]
-    return [Table(["epoch", *header], rows, caption)] if rows else []
+    return Table("Validations: losses and parameters by epoch", header, rows)

@@ -3,53 +3,47 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from physics_models.errors import ExperimentError
 
 MISSING = "–"
 MAX_OPEN_ROWS = 50
-COLOUR_A, COLOUR_B = "#1f5fa8", "#c8570b"  # blue and orange, in curves and in tables
+COLOUR_A, COLOUR_B = "#1f5fa8", "#c8570b"  # blue and orange, in curves and in headings
 
 
-@dataclasses.dataclass(frozen=True)
-class Paragraph:
+class Paragraph(NamedTuple):
     """A line of prose; `note` marks something missing or damaged."""
 
     text: str
     note: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows under a header; on the page, a long one is closed until it is clicked."""
 
+    caption: str
     header: list[str]
     rows: list[list[str]]
-    caption: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A picture on the page; the text report leaves it out."""
 
     caption: str
     mime: str
     render: Callable[[], bytes]
     run: str = ""  # "A" for a picture of run A, in the page's left half; "B", in the right half
-    width: int = 0  # of an enlarged picture of few pixels
 
 
 Block = Union[Paragraph, Table, Picture]
 
 
-@dataclasses.dataclass
-class Section:
+class Section(NamedTuple):
     """One part of the comparison; `summary` is its line in the overview at the top."""
 
     title: str
@@ -57,8 +51,7 @@ class Section:
     blocks: list[Block]
 
 
-@dataclasses.dataclass
-class Report:
+class Report(NamedTuple):
     """The comparison of the runs in the folders `first` (A) and `second` (B)."""
 
     first: str
@@ -67,21 +60,19 @@ class Report:
 
 
 def read_both(folders: tuple[Path, Path], part: str, reader: Callable[[Path], Any]) -> tuple[Any, Any, list[Block]]:
-    """Reads the file `part` of both experiment folders.
-
-    Returns what `reader` gives for A and for B, None where the file is missing or damaged, and notes that say so.
-    """
+    """The file `part` of A and of B as `reader` gives it, or None, and notes on what is missing or damaged."""
     values: list[Any] = [None, None]
     notes: list[Block] = []
-    for i, folder in enumerate(folders):
+    for i, path in enumerate(folder / part for folder in folders):
         try:
-            if (folder / part).exists():
-                values[i] = reader(folder / part)
+            if path.exists() or (part == "checkpoint" and any(path.parent.glob("*.index"))):
+                values[i] = reader(path)
             else:
                 notes.append(Paragraph(f"{'AB'[i]} has no {part}.", note=True))
-        except ExperimentError as error:
-            notes.append(Paragraph(f"{'AB'[i]}: {error}", note=True))
-    return values[0], values[1], notes
+        except Exception as error:  # zipfile, zlib, NumPy and Pillow raise a dozen kinds for damage
+            reason = error if isinstance(error, ExperimentError) else f"{path}: {type(error).__name__}: {error}"
+            notes.append(Paragraph(" ".join(f"{'AB'[i]}: {reason}".split()), note=True))
+    return *values, notes
 
 
 def number(value: float | None) -> str:
@@ -92,47 +83,34 @@ def number(value: float | None) -> str:
 def as_text(report: Report) -> str:
     """The report for a terminal."""
     lines = [f"A  {report.first}", f"B  {report.second}", ""]
-    width = max(len(section.title) for section in report.sections)
-    lines += [f"{section.title:<{width}}  {section.summary}" for section in report.sections]
+    lines += [f"{section.title:<11}  {section.summary}" for section in report.sections]
     for section in report.sections:
         lines += ["", section.title, "=" * len(section.title)]
         for block in section.blocks:
             if isinstance(block, Paragraph):
                 lines.append(block.text)
             elif isinstance(block, Table):
-                lines += ["", *([block.caption] if block.caption else []), *_text_rows(block), ""]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines)).rstrip() + "\n"
+                lines += ["", block.caption, *_text_rows(block), ""]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
 def as_html(report: Report) -> str:
     """The report as a page that needs no network and no script: its pictures are data URIs."""
-    first, second = html.escape(report.first), html.escape(report.second)
     overview, sections = "", ""
     for i, section in enumerate(report.sections):
         title, summary = html.escape(section.title), html.escape(section.summary)
-        overview += f'<tr><th><a href="#s{i}">{title}</a></th><td>{summary}</td></tr>\n'
+        overview += f'<li><a href="#s{i}">{title}</a>: <span>{summary}</span></li>\n'
         blocks = "\n".join(map(_html_block, section.blocks))
         sections += f'<section id="s{i}"><h2>{title}</h2>\n{blocks}\n</section>\n'
-    return (
-        f"{_HEAD}<h1>Two experiments side by side</h1>\n<p><b class=A>A</b> <code>{first}</code></p>\n"
-        f"<p><b class=B>B</b> <code>{second}</code></p>\n<table>{overview}</table>\n{sections}</body></html>\n"
-    )
+    a, b = (f"<p><b class={x}>{x}</b> {html.escape(name)}</p>" for x, name in zip("AB", report))
+    return f"{_HEAD}<h1>Two experiments side by side</h1>\n{a}\n{b}\n<ul>{overview}</ul>\n{sections}</body></html>\n"
 
 
 def _text_rows(table: Table) -> list[str]:
-    numeric = _numeric_columns(table)
-    widths = [max(map(len, column)) for column in zip(table.header, *table.rows)]
-
-    def line(row: list[str]) -> str:
-        return "  " + "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric))
-
-    return [line(row) for row in (table.header, ["-" * width for width in widths], *table.rows)]
-
-
-def _numeric_columns(table: Table) -> list[bool]:
-    number_or_none = re.compile(rf"(?:[-+]?[\d.]+(?:e[-+]?\d+)?|[-+]?inf|nan|{MISSING}|)")
-    columns = list(zip(*table.rows))
-    return [False, *(all(map(number_or_none.fullmatch, column)) for column in columns[1:])]
+    rows = [table.header, *table.rows]
+    first, *widths = (max(map(len, column)) for column in zip(*rows))
+    rows.insert(1, ["-" * width for width in (first, *widths)])
+    return ["  ".join(["", row[0].ljust(first), *map(str.rjust, row[1:], widths)]) for row in rows]
 
 
 def _html_block(block: Block) -> str:
@@ -141,49 +119,36 @@ def _html_block(block: Block) -> str:
     caption = html.escape(block.caption)
     if isinstance(block, Picture):
         data = base64.b64encode(block.render()).decode("ascii")
-        size = f' class="sharp" width="{block.width}"' if block.width else ""
-        letter = f'<b class="{block.run}">{block.run}</b> ' if block.run else ""
         return (
-            f'<figure class="{block.run}"><img{size} alt="{caption}" src="data:{block.mime};base64,{data}">'
-            f"<figcaption>{letter}{caption}</figcaption></figure>"
+            f'<figure class="{block.run}"><img alt="{caption}" src="data:{block.mime};base64,{data}">'
+            f'<figcaption><b class="{block.run}">{block.run}</b> {caption}</figcaption></figure>'
         )
-    classes = [" class=n" if is_number else "" for is_number in _numeric_columns(block)]
-    head = "".join(f"<th{c}>{html.escape(name)}</th>" for c, name in zip(classes, block.header))
-    rows = ("".join(f"<td{c}>{html.escape(cell)}</td>" for c, cell in zip(classes, row)) for row in block.rows)
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    table = f'<table class="data"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
-    if len(block.rows) > MAX_OPEN_ROWS:
-        return f'<details class="wide"><summary>{caption}</summary>{table}</details>'
-    return f'<div class="wide">{f"<h3>{caption}</h3>" if caption else ""}{table}</div>'
+    head, *rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in (block.header, *block.rows))
+    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
+    state = "open" if len(rows) <= MAX_OPEN_ROWS else ""
+    return (
+        f"<details {state}><summary>{caption}</summary><table><thead><tr>{head}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></details>"
+    )
 
 
 _HEAD = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="viewport" content="width=device-width">
 <title>Two experiments side by side</title>
 <style>
-:root {{ color-scheme: light; }}
-body {{ margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 70rem; background: #fff; color: #1c1f23;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }}
-section {{ display: grid; grid-template-columns: 1fr 1fr; gap: .5rem 1.5rem; margin-top: 2.5rem; }}
-section > * {{ grid-column: 1 / -1; min-width: 0; margin: 0; }}
-section > figure.A {{ grid-column: 1; }}
-section > figure.B {{ grid-column: 2; }}
-h2 {{ font-size: 1.2rem; border-bottom: 1px solid #d5d9de; }}
-h3 {{ margin: .6rem 0 .4rem; }}
-p.note {{ padding: .35rem .7rem; background: #fbf3d9; border-left: 3px solid #d9b23c; }}
-code {{ font: .92em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }}
-.data {{ font-variant-numeric: tabular-nums; font-size: .93rem; }}
-.data th {{ border-bottom: 1px solid #aab1b9; white-space: nowrap; }}
-.data td {{ border-bottom: 1px solid #eceff1; }}
-.data .n {{ text-align: right; white-space: nowrap; }}
+body {{ margin: 2rem auto; padding: 0 1rem; max-width: 70rem; font: 15px/1.5 sans-serif; overflow-wrap: anywhere; }}
+section {{ display: grid; grid-template-columns: 1fr 1fr; gap: .5rem 1.5rem; }}
+section > * {{ grid-column: 1 / -1; min-width: 0; margin: 0; overflow-x: auto; }}
+section > .A {{ grid-column: 1; }}
+section > .B {{ grid-column: 2; }}
+h2 {{ margin-top: 2rem; border-bottom: 1px solid; }}
+.note {{ background: #fbf3d9; }}
 b.A {{ color: {COLOUR_A}; }}
 b.B {{ color: {COLOUR_B}; }}
-.wide {{ overflow-x: auto; }}
-figcaption {{ color: #555c64; font-size: .9rem; }}
-img {{ max-width: 100%; height: auto; }}
-img.sharp {{ image-rendering: pixelated; }}
+summary, thead {{ font-weight: bold; }}
+td {{ padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; white-space: nowrap; }}
+td + td {{ text-align: right; }}
+img {{ min-width: min(15rem, 100%); max-width: 100%; }}
 </style></head><body>"""

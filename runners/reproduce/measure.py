@@ -42,28 +42,17 @@ class Match(NamedTuple):
     offset: np.ndarray  # [N, 2], network − truth, pixels
 
 
-class PositionError(NamedTuple):
-    """Distances of the network's positions from the true ones, in pixels."""
-
-    rms: float  # root of the mean squared distance, over sequences, steps and objects
-    per_step: np.ndarray  # [T], the same at each step
-
-
 def match_objects(positions: np.ndarray, true: np.ndarray) -> Match:
     """The order and the constant offsets that bring `positions` closest to `true`, both [S, T, N, 2] pixels."""
-    matches = []
-    for order in itertools.permutations(range(true.shape[2])):
-        difference = np.asarray(positions, np.float64)[:, :, list(order)] - true
-        offset = difference.mean(axis=(0, 1))
-        matches.append((np.square(difference - offset).sum(axis=-1).mean(), Match(order, offset)))
-    return min(matches, key=lambda candidate: candidate[0])[1]
+    orders = itertools.permutations(range(true.shape[2]))
+    matches = [Match(order, (positions[:, :, list(order)] - true).mean(axis=(0, 1))) for order in orders]
+    return min(matches, key=lambda match: squared_errors(positions, true, match).mean())
 
 
-def position_error(positions: np.ndarray, true: np.ndarray, match: Match) -> PositionError:
-    """Distances between `positions` and `true` ones [S, T, N, 2] under `match`."""
-    difference = np.asarray(positions, np.float64)[:, :, list(match.order)] - match.offset - true
-    squared = np.square(difference).sum(axis=-1)
-    return PositionError(float(np.sqrt(squared.mean())), np.sqrt(squared.mean(axis=(0, 2))))
+def squared_errors(positions: np.ndarray, true: np.ndarray, match: Match) -> np.ndarray:
+    """Squared distance of `positions` from `true` [S, T, N, 2] under `match`, pixels²: the mean at each step, [T]."""
+    difference = positions[:, :, list(match.order)] - match.offset - true
+    return np.square(difference).sum(axis=-1).mean(axis=(0, 2))
 
 
 def length_scale(positions: np.ndarray, true: np.ndarray) -> float:
@@ -98,10 +87,9 @@ def calibrate(parameters: dict[str, float], img_size: int) -> dict[str, float]:
 class Outputs(NamedTuple):
     """What a network gives for S sequences. Positions in pixels."""
 
-    losses: dict[str, float]
+    accuracy: dict[str, Any]  # `losses`, and the `frame_errors` of the predicted frames
     encoded: np.ndarray  # [S, L + P, N, 2]
     predicted: np.ndarray  # [S, T − L, N, 2]
-    frames: np.ndarray  # [S, T − L, H, H, C], predicted
 
 
 def evaluate(net: PhysicsNet, frames: np.ndarray) -> Outputs:
@@ -110,40 +98,38 @@ def evaluate(net: PhysicsNet, frames: np.ndarray) -> Outputs:
     for start in range(0, len(frames), BATCH):
         batch = net.to_float(tf.constant(frames[start : start + BATCH]))
         values, outputs = net.eval_step(batch)
-        predicted = net.positions(outputs.pos_vel_seq)[:, 1:]
+        positions = (outputs.enc_pos, net.positions(outputs.pos_vel_seq)[:, 1:])
+        encoded, predicted = (np.float64(each).reshape(len(batch), -1, net.task.n_objs, 2) for each in positions)
         sizes.append(len(batch))
         losses.append([float(values[name]) for name in LOSSES])
-        arrays.append((outputs.enc_pos.numpy(), predicted.numpy(), outputs.output.numpy()))
-    encoded, predicted, output = (np.concatenate(parts) for parts in zip(*arrays))
-    means = np.average(losses, axis=0, weights=sizes)
-    by_object = (len(frames), -1, net.task.n_objs, 2)
-    return Outputs(dict(zip(LOSSES, means.tolist())), encoded.reshape(by_object), predicted.reshape(by_object), output)
+        arrays.append((encoded, predicted, outputs.output, batch[:, net.task.input_steps :]))
+    encoded, predicted, output, truth = map(np.concatenate, zip(*arrays))
+    means = np.average(losses, axis=0, weights=sizes).tolist()
+    return Outputs({"losses": dict(zip(LOSSES, means)), **frame_errors(output, truth)}, encoded, predicted)
 
 
 def measure(net: PhysicsNet, frames: np.ndarray, true: np.ndarray | None) -> dict[str, Any]:
     """All numbers of a trained `net` on uint8 `frames` [S, T, H, H, C], ready for JSON.
 
-    `true`: the positions [S, T, N, 2] that the frames were drawn from, where they are known (a file of
-    `data_gen` has them, a published one has not).
+    `true`: the positions [S, T, N, 2] that the frames were drawn from; a published data file lacks them.
     """
     outputs, parameters = evaluate(net, frames), net.parameters()
-    inputs, predicted = net.task.input_steps, net.task.pred_steps
     result = {
-        "losses": outputs.losses,
+        **outputs.accuracy,
         "parameters": parameters,
         "calibrated": parameters if net.decoder.calibrated else calibrate(parameters, net.task.img_size),
-        **frame_errors(outputs.frames, net.to_float(tf.constant(frames[:, inputs:])).numpy()),
         "sequences": len(frames),
     }
     if true is not None:
+        inputs, predicted = net.task.input_steps, net.task.pred_steps
         seen = true[:, : inputs + predicted]
         match = match_objects(outputs.encoded, seen)
-        later = position_error(outputs.predicted, true[:, inputs:], match).per_step
+        later = squared_errors(outputs.predicted, true[:, inputs:], match)
         result["position_error"] = {
-            "encoded": position_error(outputs.encoded, seen, match).rms,
-            "predicted": float(np.sqrt(np.square(later[:predicted]).mean())),
-            "extrapolated": float(np.sqrt(np.square(later[predicted:]).mean())),
-            "per_step": later.tolist(),
+            "encoded": float(np.sqrt(squared_errors(outputs.encoded, seen, match).mean())),
+            "predicted": float(np.sqrt(later[:predicted].mean())),
+            "extrapolated": float(np.sqrt(later[predicted:].mean())),
+            "per_step": np.sqrt(later).tolist(),
         }
         result["length_scale"] = length_scale(outputs.encoded[:, :, list(match.order)], seen)
     return result
@@ -152,16 +138,14 @@ def measure(net: PhysicsNet, frames: np.ndarray, true: np.ndarray | None) -> dic
 def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int = 0) -> PhysicsNet:
     """The paper's black box: a network with LSTM dynamics, and with encoder and decoder of the trained `net`.
 
-    Its dynamics and velocity net are fitted, as in the stage `positions`, to what `net` encodes from uint8 `frames`
-    [S, ≥ L + P, H, H, C]; encoder and decoder are not trained.
+    Only its dynamics and velocity net are fitted, as in the stage `positions`, to what `net` encodes from uint8
+    `frames` [S, ≥ L + P, H, H, C].
     """
     tf.keras.utils.set_random_seed(seed)
-    calibrated = net.decoder.calibrated
-    task = replace(net.task, cell_type="lstm")
-    black_box = PhysicsNet(task, color=net.channels == 3, calibrated_coords=calibrated)
-    learned = net.variables_by_name()
+    task, learned = replace(net.task, cell_type="lstm"), net.variables_by_name()
+    black_box = PhysicsNet(task, color=net.channels == 3, calibrated_coords=net.decoder.calibrated)
     for name, variable in black_box.variables_by_name().items():
-        if name.split("/")[1] in ("encoder", "decoder"):
+        if name.startswith(("net/encoder/", "net/decoder/")):
             variable.assign(learned[name])
     black_box.build_optimizer(stage.rate)
     encoded = encode_all(net, frames[:, : task.input_steps + task.pred_steps])
@@ -185,19 +169,18 @@ def measure_run(task: str, seed: int, folder: Path, data_dir: Path, stage: Stage
     recipe, net = RECIPES[task], load_network(folder)
     frames = load_frames(data_dir / recipe.test_file, ("test",))["test"]
     train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]
+    with np.load(data_dir / recipe.test_file, allow_pickle=False) as archive:
+        true = archive["test_pos"] if "test_pos" in archive.files else None
     names = {"k": "k", "equil": "l", "g": "g", "m": "m"}
     result = {
         **describe_run(task, seed, folder), "found": True,
         "vel_encoder": net.vel_encoder, "calibrated_coords": net.decoder.calibrated,
         "true": {names[name]: float(value) for name, value in recipe.physics.items() if name in names},
-        "input_steps": net.task.input_steps, "pred_steps": net.task.pred_steps,
-        **measure(net, frames, true_positions(data_dir / recipe.test_file, "test")),
+        "input_steps": net.task.input_steps, "pred_steps": net.task.pred_steps, **measure(net, frames, true),
     }  # fmt: skip
     logger.info("%s: fitting the LSTM baseline", folder)
     black_box = lstm_baseline(net, train_frames, stage, seed)
-    outputs = evaluate(black_box, frames)
-    truth = net.to_float(tf.constant(frames[:, net.task.input_steps :])).numpy()
-    result["lstm"] = {"losses": outputs.losses, **frame_errors(outputs.frames, truth)}
+    result["lstm"] = evaluate(black_box, frames).accuracy
     figures.draw(net, black_box, frames, result, f"{folder}_")
     return result
 
@@ -212,9 +195,3 @@ def describe_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
         "task": task, "seed": seed, "found": False, "stack": machine.describe(machine.stack()),
         "wall_s": sum(gap for gap in gaps if 0 < gap < PAUSE), "seeds_tried": 1 + text.count("starts again with seed"),
     }  # fmt: skip
-
-
-def true_positions(file: Path, split: str) -> np.ndarray | None:
-    """The true positions [S, T, N, 2] of `split` in a data file, None if it has none."""
-    with np.load(file, allow_pickle=False) as archive:
-        return archive[f"{split}_pos"] if f"{split}_pos" in archive.files else None

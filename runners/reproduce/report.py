@@ -22,15 +22,12 @@ PAPER = {  # its Table 1
 }
 UNLEARNED = {"m"}  # the cell holds it fixed
 LOSSES = ("pred", "extrap", "recons")
-SEED_NUMBERS = (
-    *LOSSES, "encoded px", "predicted px", "extrapolated px", "stretch", "SSIM predicted", "SSIM extrapolated"
-)  # fmt: skip
+MEASURED = ("encoded px", "predicted px", "extrapolated px", "stretch", "SSIM predicted", "SSIM extrapolated")
 PICTURES = {
     "future": "Figure 2: the truth, Physics+IG and the LSTM on the same encoder and decoder, frames after the input",
     "ssim": "structural similarity of the predicted frames",
     "positions": "distance from the true positions",
     "appearances": "Figure 4: contents, masks and their product, a row per object",
-    "layers": "one frame: the frame and the encoder's masks; its reconstruction and the decoder's masks; mask·contents",
 }
 HEADING = """# The paper's results, run again
 
@@ -63,8 +60,7 @@ def table(rows: list[dict[str, str]]) -> list[str]:
 
 def parameter_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
     """A row per learned parameter: true, the paper's, raw and calibrated value; medians over the seeds."""
-    found = [run for run in runs if run["found"]]
-    rows = []
+    found, rows = [run for run in runs if run["found"]], []
     for parameter, true in found[0]["true"].items() if found else ():
         if parameter in UNLEARNED or parameter not in found[0]["parameters"]:
             continue
@@ -85,9 +81,9 @@ def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
     if not found:
         return []
     side = get_task(found[0]["task"]).img_size
-    expected = 1.0 if found[0]["calibrated_coords"] else side / (side - 1)
     return [{
-        "runs": name, "seeds": str(len(found)), "stretch expected": number(expected, 5),
+        "runs": name, "seeds": str(len(found)),
+        "stretch expected": number(1.0 if found[0]["calibrated_coords"] else side / (side - 1), 5),
         "stretch measured": number(statistics.median(run["length_scale"] for run in found), 5),
         **{loss: number(statistics.median(run["losses"][f"{loss}_loss"] for run in found)) for loss in LOSSES},
     }]  # fmt: skip
@@ -95,17 +91,15 @@ def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
 
 def seed_row(run: Entry) -> dict[str, str]:
     """The row of one run: parameters, losses, position errors, SSIM, seeds tried, time."""
-    learned, values = "objects not found", dict.fromkeys(SEED_NUMBERS)
+    learned, values = "objects not found", dict.fromkeys((*LOSSES, *MEASURED))
     if run["found"]:
         parameters = {name: value for name, value in run["parameters"].items() if name not in UNLEARNED}
         learned = ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
-        predicted, extrapolated = run["ssim"][: run["pred_steps"]], run["ssim"][run["pred_steps"] :]
-        values = {
-            **values, **{loss: run["losses"][f"{loss}_loss"] for loss in LOSSES},
-            **{f"{part} px": error for part, error in run.get("position_error", {}).items() if part != "per_step"},
-            "stretch": run.get("length_scale"),
-            "SSIM predicted": statistics.fmean(predicted), "SSIM extrapolated": statistics.fmean(extrapolated),
-        }  # fmt: skip
+        errors, steps = run.get("position_error", {}), run["pred_steps"]
+        values = {loss: run["losses"][f"{loss}_loss"] for loss in LOSSES} | dict(zip(MEASURED, (
+            *map(errors.get, ("encoded", "predicted", "extrapolated")), run.get("length_scale"),
+            statistics.fmean(run["ssim"][:steps]), statistics.fmean(run["ssim"][steps:]),
+        )))  # fmt: skip
     return {
         "seed": str(run["seed"]), "learned": learned,
         **{name: number(value, 5 if name == "stretch" else 3) for name, value in values.items()},
@@ -138,8 +132,7 @@ def write_report(experiments: Path, report_dir: Path) -> Path:
     """Write `reproduction.md`, `reproduction.json` and `pictures/` from all entries that `read_entries` finds."""
     entries = read_entries(experiments)
     runs = {name: list(by_path.values()) for name, by_path in entries.items()}
-    everything = [entry for each in runs.values() for entry in each]
-    pictures = report_dir / "pictures"
+    everything, pictures = sum(runs.values(), []), report_dir / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     stacks = sorted({entry["stack"].replace(";", ",") for entry in everything})
     lines = [f"{HEADING}{'; and with '.join(stacks)}.", "", "## Learned parameters, median over the seeds"]

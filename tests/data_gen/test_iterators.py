@@ -170,6 +170,17 @@ def test_unsuitable_arrays_are_named(tmp_path, arrays):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("array", [videos(5) / 255.0, videos(5).transpose(0, 1, 4, 2, 3)], ids=["float", "channels"])
+def test_the_message_says_which_axis_is_expected_where(tmp_path, array):
+    for path in (write(tmp_path / "data.npz", train_x=array), tmp_path / "video.npz"):
+        if path.name == "video.npz":
+            np.savez(path, frames=array)
+        with pytest.raises(DataError) as raised:
+            get_iterators(path)
+        text = str(raised.value)
+        assert all(part in text for part in (str(path), str(array.dtype), str(list(array.shape)), "uint8", "last axis"))
+
+
 @pytest.mark.parametrize("missing", [f"{split}_x" for split in SPLITS])
 def test_a_missing_array_is_named(tmp_path, missing):
     arrays = {f"{split}_x": videos(3) for split in SPLITS}

@@ -13,8 +13,8 @@ from data_gen.resample import (
     enlarge,
     extended,
     gaussian_taps,
-    interpolate,
     mirrored,
+    mix,
     samples,
     shrink,
     shrink_extended,
@@ -221,7 +221,8 @@ def test_clipping_to_the_filtered_range_changes_no_frame():
                 filtered, value = filtered * taps[-1], filtered
                 for weight in taps[:-1]:
                     filtered += (value + value) * weight
-            sampled = interpolate(*[filtered] * 4, rows.frac[:, None], cols.frac)
+            line = mix(filtered, filtered, cols.frac)
+            sampled = mix(line, line, rows.frac[:, None])
             np.testing.assert_array_equal(to_uint8(sampled), to_uint8(np.clip(sampled, filtered, filtered)))
 
 

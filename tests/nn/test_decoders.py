@@ -6,35 +6,48 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.decoders import DECODERS, ConvSTDecoder
+from nn.decoders import ConvSTDecoder
+from nn.plain import ConvSTDecoderPlain
+from physics_models.physics_net import DECODERS
+
+each_decoder = pytest.mark.parametrize("decoder_class", DECODERS.values())
 
 
-def fixed_sprites(decoder: ConvSTDecoder, template: float, content: float, background: float) -> None:
+def built(decoder_class: type, img_size: int, channels: int, n_objs: int) -> ConvSTDecoderPlain:
+    """A decoder with its variables."""
+    decoder = decoder_class(img_size, channels, n_objs)
+    decoder.build((None, 2 * n_objs))
+    return decoder
+
+
+def fixed_sprites(decoder: ConvSTDecoderPlain, template: float, content: float, background: float) -> None:
     """Constant templates (logits), contents and background (before the sigmoid)."""
     for part, value in ((decoder.template, template), (decoder.content, content), (decoder.background, background)):
-        part.linear.kernel.assign(tf.zeros_like(part.linear.kernel))
-        part.linear.bias.assign(tf.fill(part.linear.bias.shape, value))
+        linear = part.dense_layers[-1]
+        linear.kernel.assign(tf.zeros(linear.kernel.shape))
+        linear.bias.assign(tf.fill(linear.bias.shape, value))
 
 
 def test_the_table_has_the_originals_key():
-    assert DECODERS == {"conv_st_decoder": ConvSTDecoder}
+    assert DECODERS == {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
 
 
+@each_decoder
 @pytest.mark.parametrize("channels", [3, 1])
-def test_layers_sum_to_the_frames(channels):
-    decoder = ConvSTDecoder(16, channels, 2)
+def test_layers_sum_to_the_frames(channels, decoder_class):
+    decoder = built(decoder_class, 16, channels, 2)
     positions = tf.random.stateless_uniform([5, 4], [0, 1], 0, 16)
     layers = decoder.layers(positions)
     assert layers.masks.shape == [3, 5, 16, 16, 1] and layers.contents.shape == [3, 5, 16, 16, channels]
     np.testing.assert_allclose(tf.reduce_sum(layers.masks, axis=0), 1.0, rtol=1e-6)
     frames = decoder(positions)
     np.testing.assert_allclose(tf.reduce_sum(layers.masks * layers.contents, axis=0), frames, atol=1e-6)
-    np.testing.assert_array_equal(decoder(positions, decoder.sprites()), frames)
 
 
-def test_an_object_is_drawn_at_its_position():
+@each_decoder
+def test_an_object_is_drawn_at_its_position(decoder_class):
     """x to the right, y downwards: at σ = 2 a white square of side S = 8 over the dark, its middle at (10, 5)."""
-    decoder = ConvSTDecoder(16, 3, 1)
+    decoder = built(decoder_class, 16, 3, 1)
     fixed_sprites(decoder, template=20.0, content=20.0, background=-20.0)
     decoder.logsigma.assign(np.log(2.0))
     frame = decoder(tf.constant([[10.0, 5.0]])).numpy()[0]
@@ -46,9 +59,10 @@ def test_an_object_is_drawn_at_its_position():
     assert frame[0, 0].max() < 1e-2
 
 
-def test_sigma_scales_down():
+@each_decoder
+def test_sigma_scales_down(decoder_class):
     """σ = exp(logsigma) multiplies the grid: the template fills the frame at σ = 1, half its side at σ = 2."""
-    decoder = ConvSTDecoder(16, 3, 1)
+    decoder = built(decoder_class, 16, 3, 1)
     fixed_sprites(decoder, template=20.0, content=20.0, background=-20.0)
     assert decoder.logsigma.numpy() == 0
     assert (decoder(tf.constant([[8.0, 8.0]])).numpy() > 0.5).sum() == 3 * 16 * 16
@@ -56,8 +70,9 @@ def test_sigma_scales_down():
     assert (decoder(tf.constant([[8.0, 8.0]])).numpy() > 0.5).sum() == 3 * 8 * 8
 
 
-def test_mask_logits_are_minus_five_outside_and_one_for_the_background():
-    decoder = ConvSTDecoder(16, 3, 2)
+@each_decoder
+def test_mask_logits_are_minus_five_outside_and_one_for_the_background(decoder_class):
+    decoder = built(decoder_class, 16, 3, 2)
     fixed_sprites(decoder, template=3.0, content=0.0, background=0.0)
     decoder.logsigma.assign(np.log(2.0))
     masks = decoder.layers(tf.constant([[4.0, 4.0, 12.0, 12.0]])).masks.numpy()[:, 0, ..., 0]

@@ -9,20 +9,27 @@ import tensorflow as tf
 from nn.encoders import ENCODERS, ConvEncoder, VelocityEncoder
 
 
+def built(img_size: int, channels: int = 3, n_objs: int = 2) -> ConvEncoder:
+    """An encoder with its variables."""
+    encoder = ConvEncoder(img_size, channels, n_objs)
+    encoder.build((None, img_size, img_size, channels))
+    return encoder
+
+
 def test_the_table_has_the_originals_key():
     assert ENCODERS == {"conv_encoder": ConvEncoder}
 
 
-@pytest.mark.parametrize(("size", "shallow"), [(32, True), (39, True), (40, False), (64, False)])
+@pytest.mark.parametrize(("size", "shallow"), [(32, 1), (33, 1), (39, 1), (40, 0), (45, 0), (64, 0)])
 def test_the_image_class_changes_at_40_pixels(size, shallow):
-    encoder = ConvEncoder(size, 3, 2)
+    encoder = built(size)
     assert len(encoder.unet.convs) == (13 if shallow else 18)
     assert encoder.location_net[0].kernel.shape[0] == (size**2 * 3 if shallow else (size // 2) ** 2 * 3)
 
 
 def test_masks_sum_to_one_and_cut_the_objects_out():
     frames = tf.random.stateless_uniform([3, 16, 16, 3], [0, 1])
-    encoding = ConvEncoder(16, 3, 2)(frames)
+    encoding = built(16)(frames)
     np.testing.assert_allclose(tf.reduce_sum(encoding.masks, axis=-1), 1.0, rtol=1e-6)
     for i in range(2):
         np.testing.assert_allclose(encoding.masked_objects[i], encoding.masks[..., i : i + 1] * frames, rtol=1e-6)
@@ -30,9 +37,9 @@ def test_masks_sum_to_one_and_cut_the_objects_out():
 
 @pytest.mark.parametrize("size", [16, 40])
 def test_positions_are_x_y_of_each_object_inside_the_frame(size):
-    encoder = ConvEncoder(size, 3, 2)
+    encoder = built(size)
     for variable in encoder.location_net[-1].trainable_variables:
-        variable.assign(tf.zeros_like(variable))
+        variable.assign(tf.zeros(variable.shape))
     encoder.location_net[-1].bias.assign([100.0, -0.5])
     positions = encoder(tf.random.stateless_uniform([3, size, size, 3], [0, 1])).positions
     expected = [size, size / 2 * (1 + np.tanh(-0.5))]
@@ -41,7 +48,7 @@ def test_positions_are_x_y_of_each_object_inside_the_frame(size):
 
 def test_the_location_net_sees_one_object_alone():
     """With a mask of zero for object 0 its position is that of a black picture; object 1's is another."""
-    encoder = ConvEncoder(16, 3, 2)
+    encoder = built(16)
     last = encoder.unet.convs[-1]
     last.kernel.assign(tf.zeros(last.kernel.shape))
     last.bias.assign([-1000.0, 1000.0])
@@ -53,9 +60,9 @@ def test_the_location_net_sees_one_object_alone():
 
 def test_large_frames_are_averaged_over_two_by_two():
     """A checkerboard of single pixels, averaged, is a grey frame: the masks being equal, so is the position."""
-    encoder = ConvEncoder(40, 3, 2)
+    encoder = built(40)
     for variable in encoder.unet.trainable_variables:
-        variable.assign(tf.zeros_like(variable))
+        variable.assign(tf.zeros(variable.shape))
     board = np.indices([40, 40]).sum(axis=0)[None, ..., None] % 2 * np.ones(3)
     frames = tf.constant(np.concatenate([board, np.full_like(board, 0.5)]), tf.float32)
     first, second = encoder(frames).positions.numpy()
@@ -63,9 +70,25 @@ def test_large_frames_are_averaged_over_two_by_two():
     assert np.abs(first - 20).max() > 1e-3
 
 
+@pytest.mark.parametrize("size", [41, 45])
+def test_pooling_an_odd_side_leaves_the_last_row_and_column_out(size):
+    """As the original's average pooling, which is VALID: 41 pixels become 20."""
+    encoder = built(size)
+    assert encoder.location_net[0].kernel.shape == ((size // 2) ** 2 * 3, 200)
+    for variable in encoder.unet.trainable_variables:
+        variable.assign(tf.zeros(variable.shape))  # masks of 1/(2 + e), whatever the frame
+    frames = np.random.RandomState(0).rand(1, size, size, 3).astype("f4")
+    beyond, within = frames.copy(), frames.copy()
+    beyond[:, -1], beyond[:, :, -1] = 0.5, 0.5
+    within[:, -2] = 0.5
+    same, positions, other = (encoder(tf.constant(x)).positions.numpy() for x in (beyond, frames, within))
+    np.testing.assert_array_equal(same, positions)
+    assert np.abs(other - positions).max() > 1e-4
+
+
 def step_major(encoder: VelocityEncoder, positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The velocities when the net is one dense layer of `weights`."""
-    encoder.net = encoder.net[:1]
+    encoder.build((None, encoder.input_steps, positions.shape[-1]))
     layer = tf.keras.layers.Dense(2, use_bias=False)
     layer.build((None, len(weights)))
     layer.kernel.assign(weights)

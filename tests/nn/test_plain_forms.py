@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nn import plain, stn
 from nn.blocks import resize_bilinear_tf1, softmax_with_background, upsample_twice
 from nn.decoders import ConvSTDecoder
-from nn.encoders import ConvEncoder, average_pairs
+from nn.encoders import ConvEncoder
+from nn.plain import ConvSTDecoderPlain
 from physics_models.base import tf_variable
-from runners.benchmark_naive import naive_decode
+
+RESAMPLERS = {"tf": stn.resampler_tf, **({"tfa": stn.resampler_tfa()} if stn.resampler_tfa() else {})}
 
 
 def noise(*shape: int, seed: int = 0) -> tf.Tensor:
@@ -26,20 +29,21 @@ def value_and_gradients(function, sources):
     return [value, *tape.gradient(loss, sources)]
 
 
-def assert_equal(found, expected, tolerance=2e-6):
-    for ours, plain in zip(found, expected):
-        ours, plain = tf.convert_to_tensor(ours).numpy(), tf.convert_to_tensor(plain).numpy()
-        assert ours.shape == plain.shape
-        np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance * np.abs(plain).max())
+def assert_equal(found, expected, tolerance=2e-6, scale=0.0):
+    """Equal to `tolerance` of the largest value, or of `scale` if that is larger."""
+    for ours, plain_form in zip(found, expected):
+        ours, plain_form = tf.convert_to_tensor(ours).numpy(), tf.convert_to_tensor(plain_form).numpy()
+        assert ours.shape == plain_form.shape
+        np.testing.assert_allclose(ours, plain_form, rtol=0, atol=tolerance * max(np.abs(plain_form).max(), scale))
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 16, 5), (3, 9, 9, 32), (2, 1, 4, 1), (1, 3, 7, 2)])
 def test_upsampling(shape):
     images, size = noise(*shape), (2 * shape[1], 2 * shape[2])
-    plain = tf.raw_ops.ResizeBilinear
+    resize = tf.raw_ops.ResizeBilinear
     assert_equal(
         value_and_gradients(lambda: upsample_twice(images), [images]),
-        value_and_gradients(lambda: plain(images=images, size=size, half_pixel_centers=False), [images]),
+        value_and_gradients(lambda: resize(images=images, size=size, half_pixel_centers=False), [images]),
     )
 
 
@@ -53,23 +57,20 @@ def test_other_sizes_take_tensorflows_kernel():
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
 @pytest.mark.parametrize("objects", [1, 2, 5])
 def test_softmax_with_background(objects, scale):
+    """At a scale of 1000 every mask is 0 or 1, and what is left of p·(g − Σ p·g) is rounding of the g given."""
     logits = scale * noise(objects, 3, 8, 8)
+    given = np.abs(noise(objects + 1, 3, 8, 8, seed=1)).max()
 
     def joined():
         masks, background = softmax_with_background(logits)
         return tf.concat([masks, background[None]], axis=0)
 
-    def plain():
+    def softmax():
         return tf.nn.softmax(tf.concat([logits, tf.ones_like(logits[:1])], axis=0), axis=0)
 
-    assert_equal(value_and_gradients(joined, [logits]), value_and_gradients(plain, [logits]))
-
-
-def test_average_pairs():
-    images = noise(2, 3, 8, 6, 3)  # [N, F, H, W, C]
-    plain = tf.nn.avg_pool2d(tf.reshape(images, [6, 8, 6, 3]), 2, 2, "VALID")
-    pooled = average_pairs(tf.transpose(images, [0, 1, 2, 4, 3]))
-    assert_equal([tf.transpose(pooled, [0, 1, 2, 4, 3])], [tf.reshape(plain, [2, 3, 4, 3, 3])])
+    found, expected = (value_and_gradients(form, [logits]) for form in (joined, softmax))
+    assert_equal(found[:1], expected[:1])
+    assert_equal(found[1:], expected[1:], scale=given)
 
 
 def plain_positions(encoder: ConvEncoder, frames: tf.Tensor) -> tf.Tensor:
@@ -89,10 +90,11 @@ def plain_positions(encoder: ConvEncoder, frames: tf.Tensor) -> tf.Tensor:
     return tf.tanh(tf.concat(positions, axis=-1)) * half + half
 
 
-@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (40, 3, 2)])
+@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (40, 3, 2), (41, 3, 2)])
 def test_the_encoders_positions(size, channels, objects):
     tf.keras.utils.set_random_seed(0)
     encoder = ConvEncoder(size, channels, objects)
+    encoder.build((None, size, size, channels))
     frames = tf.random.stateless_uniform([3, size, size, channels], [0, 1])
     weights = [tf_variable(v) for v in encoder.trainable_variables]
     assert_equal(
@@ -102,16 +104,30 @@ def test_the_encoders_positions(size, channels, objects):
     )
 
 
-@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (32, 3, 1)])
-def test_the_decoders_frames(size, channels, objects):
+@pytest.mark.parametrize("resampler", RESAMPLERS)
+@pytest.mark.parametrize(
+    ("size", "channels", "objects", "calibrated"),
+    [(16, 3, 2, False), (20, 1, 3, False), (32, 3, 1, True), (21, 3, 2, False)],
+)
+def test_the_decoders_frames(size, channels, objects, calibrated, resampler, monkeypatch):
+    """Of the fast decoder and of the plain one, with each resampler; the positions lie inside and half outside."""
+    monkeypatch.setattr(stn, "default_resampler", lambda: RESAMPLERS[resampler])
     tf.keras.utils.set_random_seed(0)
-    decoder = ConvSTDecoder(size, channels, objects)
-    decoder.logsigma.assign(0.3)
+    fast, slow = (kind(size, channels, objects, calibrated) for kind in (ConvSTDecoder, ConvSTDecoderPlain))
+    for decoder in (fast, slow):
+        decoder.build((None, 2 * objects))
+    fast.logsigma.assign(0.3)
+    slow.set_weights(fast.get_weights())
     positions = tf.random.stateless_uniform([4, 2 * objects], [2, 3], 0, size)
-    weights = [tf_variable(v) for v in decoder.trainable_variables]
-    assert_equal(
-        value_and_gradients(lambda: decoder(positions), [positions, *weights]),
-        value_and_gradients(lambda: naive_decode(decoder, positions), [positions, *weights]),
-        2e-5,
-    )
-    np.testing.assert_array_equal(tf.transpose(decoder.rows(positions), [0, 1, 3, 2]), decoder(positions))
+
+    def values(decoder):
+        weights = [tf_variable(v) for v in decoder.trainable_variables]
+        return value_and_gradients(lambda: decoder(positions), [positions, *weights])
+
+    assert len(slow.trainable_variables) == 13
+    assert_equal(values(fast), values(slow), 2e-5)
+
+
+def test_the_plain_decoder_is_plain():
+    """It takes none of the rewritten functions."""
+    assert not {"softmax_with_background", "upsample_twice", "axis_weights"} & set(vars(plain))

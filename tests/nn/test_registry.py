@@ -111,6 +111,8 @@ def test_shapes(block):
 def test_a_config_goes_through_json_and_makes_the_same_layer(block):
     layer = built(block)
     config = json.loads(json.dumps(layer.get_config()))
+    arguments = set(inspect.signature(type(layer).__init__).parameters) - {"self", "kwargs"}
+    assert arguments <= set(config)
     other = type(layer).from_config(config)
     assert json.loads(json.dumps(other.get_config())) == config
     other.build(block.inputs)

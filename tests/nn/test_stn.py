@@ -1,4 +1,4 @@
-"""Both resamplers and the axis-aligned paste against the original's spatial transformer."""
+"""Both resamplers and the weights of each axis against the original's spatial transformer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_spatial_transformer_equals_the_original(case, resampler):
     images, theta = tf.constant(golden["input"]), tf.constant(golden["theta"])
     with tf.GradientTape() as tape:
         tape.watch([images, theta])
-        out = stn.spatial_transformer(images, theta, (32, 32), RESAMPLERS[resampler])
+        out = stn.spatial_transformer(images, theta, (32, 32), resampler=RESAMPLERS[resampler])
         loss = tf.reduce_sum(out * golden["cotangent"])
     grad_input, grad_theta = tape.gradient(loss, [images, theta])
     assert share_apart(out, golden["output"]) <= 1e-3
@@ -61,7 +61,7 @@ def test_outside_is_zero_with_a_hard_edge(resampler):
     images = tf.ones([1, 8, 8, 1])
     x = np.linspace(-1, 1, 9)
     theta = tf.constant([[2.0, 0, 0, 0, 2.0, 0]])  # the template fills the middle half
-    out = stn.spatial_transformer(images, theta, (9, 9), RESAMPLERS[resampler])
+    out = stn.spatial_transformer(images, theta, (9, 9), resampler=RESAMPLERS[resampler])
     source = (2 * x + 1) * (8 - 1.01) / 2
     inside = (np.floor(source) >= 0) & (np.floor(source) <= 6)
     assert 0 < inside.sum() < 9
@@ -85,8 +85,8 @@ def theta_of(positions, sigma, side, size):
 
 
 @pytest.mark.parametrize("side", [32, 36, 64])
-def test_the_paste_is_the_spatial_transformer_with_gradients(side):
-    """Also for objects that lie half or wholly outside; gradients to templates, positions and sigma."""
+def test_the_axes_weights_are_the_spatial_transformer_with_gradients(side):
+    """W_y · template · W_xᵀ; also for objects half or wholly outside; gradients to templates, positions, sigma."""
     random = np.random.RandomState(side)
     size, objects, batch = side // 2, 2, 6
     templates = tf.constant(random.standard_normal((objects, size, size, 4)), tf.float32)
@@ -95,12 +95,14 @@ def test_the_paste_is_the_spatial_transformer_with_gradients(side):
     cotangent = tf.constant(random.standard_normal((objects, batch, side, side, 4)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([templates, positions, sigma])
-        pasted = tf.transpose(stn.axis_aligned_paste(templates, positions, sigma, side), [0, 1, 2, 4, 3])
+        centres = tf.transpose(tf.reshape(positions, [batch, objects, 2]), [2, 1, 0])
+        w_x, w_y = tf.unstack(stn.axis_weights(centres, sigma, size, side))  # [N, b, H, S] each
+        pasted = tf.einsum("nbhs,nstk,nbwt->nbhwk", w_y, templates, w_x)
         each = []
         for i, xy in enumerate(tf.split(positions, objects, axis=1)):
             images = tf.repeat(templates[i : i + 1], batch, axis=0)
             theta = theta_of(xy, sigma, side, size)
-            each.append(stn.spatial_transformer(images, theta, (side, side), stn.resampler_tf))
+            each.append(stn.spatial_transformer(images, theta, (side, side), resampler=stn.resampler_tf))
         general = tf.stack(each)
         losses = [tf.reduce_sum(out * cotangent) for out in (pasted, general)]
     golden_data.assert_close(pasted, general)

@@ -9,17 +9,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from two_variables import BIAS, KERNEL, TINY, TwoVariables
 
 from data_gen.iterators import DataIterator
-from physics_models import checkpoints, pictures
-from physics_models.base import GREY
+from physics_models import checkpoints
+from physics_models.base import GREY, BaseNet
+from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
-from physics_models.tasks import Task
-
-TINY = Task("spring_color", "spring_ode_cell", 8, 10, input_steps=3, pred_steps=4, img_size=16, n_objs=2)
 
 
-def films(sequences: int, frames: int = 8) -> np.ndarray:
+def videos(sequences: int, frames: int = 8) -> np.ndarray:
     return np.random.RandomState(frames).randint(0, 256, [sequences, frames, 16, 16, 3]).astype(np.uint8)
 
 
@@ -33,22 +32,26 @@ class FakeNet(PhysicsNet):
 
     def train_step(self, frames):
         self.notes.append("step")
-        self.batches.append((frames.numpy(), float(self.optimizer.rate)))
+        self.batches.append((np.asarray(frames), float(self.optimizer.rate)))
         return tf.constant(float(len(self.batches)))
 
     def eval(self, data, split, batch_size, save_dir, epoch=0):
         self.notes.append(f"{split} {epoch}")
+        return {}
+
+    def save(self, save_dir, counters, keep=1):
+        assert counters["epoch"] == self.iteration // 3 and counters["seed"] == 0
+        self.notes.append(f"save {counters['epoch']}")
 
 
 @pytest.fixture
-def loop(tmp_path, monkeypatch):
+def loop(tmp_path):
     """Runs the training loop on 7 sequences in batches of 2: three steps an epoch; returns the network."""
 
     def run(done: int = 0, **settings) -> FakeNet:
         net = FakeNet()
-        net.epoch, net.iteration = done, 3 * done
-        monkeypatch.setattr(checkpoints, "save", lambda net, *_: net.notes.append(f"save {net.epoch}"))
-        data = {split: DataIterator(films(7), seed=0) for split in ("train", "valid", "test")}
+        net.iteration = 3 * done
+        data = {split: DataIterator(videos(7), seed=0) for split in ("train", "valid", "test")}
         net.train(data, str(tmp_path), **{"batch_size": 2, **settings})
         return net
 
@@ -91,12 +94,13 @@ def test_the_rate_stays_without_annealing(loop):
 
 def test_every_epoch_goes_through_the_sequences_in_another_order(loop):
     batches = [frames for frames, _ in loop(epochs=2).batches]
-    known = films(7) / np.float32(255)
+    known = videos(7).astype(np.float32)
     orders = [[int(np.abs(known - sequence).sum(axis=(1, 2, 3, 4)).argmin()) for sequence in b] for b in batches]
     for epoch in (orders[:3], orders[3:]):
         assert len({i for batch in epoch for i in batch}) == 6  # the seventh fills no batch
     assert orders[:3] != orders[3:]
-    np.testing.assert_allclose(batches[0], known[orders[0]], rtol=1e-6)
+    assert batches[0].dtype == np.uint8
+    np.testing.assert_array_equal(batches[0], known[orders[0]])
 
 
 def test_train_lines_come_every_print_interval(loop, caplog):
@@ -124,17 +128,18 @@ class Evaluated(PhysicsNet):
     def note(self, frames):
         self.sizes.append(len(frames))
         mean = tf.reduce_mean(frames)
-        losses = {"pred_loss": mean, "extrap_loss": 2 * mean, "recons_loss": 3 * mean, "train_loss": 0 * mean}
+        losses = {"pred_loss": mean, "extrap_loss": 2 * mean, "recons_loss": 3 * mean}
         return losses, SimpleNamespace(output=frames[:, TINY.input_steps :])
+
+    def visualize_sequence(self, frames, save_dir):
+        self.drawn = frames.numpy()
 
 
 @pytest.fixture
-def evaluate(monkeypatch, tmp_path, caplog):
+def evaluate(tmp_path, caplog):
     """Evaluates so many sequences in batches of so many; sizes of batches, returned losses, outputs, messages."""
-    monkeypatch.setattr(pictures, "write_examples", lambda *_: {})
-
     def run(sequences: int, batch_size: int) -> SimpleNamespace:
-        net, frames = Evaluated(), films(sequences)
+        net, frames = Evaluated(), videos(sequences)
         data = {"valid": DataIterator(frames), "test": DataIterator(frames[:3])}
         with caplog.at_level(logging.INFO, logger="tf"):
             logging.getLogger("tf").addHandler(caplog.handler)
@@ -163,6 +168,11 @@ def test_a_large_split_goes_in_full_batches_whose_means_are_averaged(evaluate):
     assert done.losses["eval_recons_loss"] == pytest.approx(3 * np.mean(means), rel=1e-6)
     np.testing.assert_array_equal(done.arrays["input"], done.frames[:100])
     np.testing.assert_array_equal(done.arrays["output"], done.frames[:100, TINY.input_steps :])
+
+
+def test_the_pictures_show_the_first_test_sequences(evaluate):
+    done = evaluate(5, 10)
+    np.testing.assert_array_equal(done.net.drawn, done.frames[:3])
 
 
 def test_a_batch_larger_than_the_split(evaluate):
@@ -194,31 +204,121 @@ def test_colours_become_grey_for_a_grey_network():
     np.testing.assert_allclose(net.to_float(one_channel), [[[[[0.2]]]]], rtol=1e-6)
 
 
+# One step
+
+
+def frames_uint8(sequences: int = 2) -> tf.Tensor:
+    return tf.constant(videos(sequences))
+
+
+def weights(net: BaseNet) -> dict[str, np.ndarray]:
+    return {name: v.numpy() for name, v in net.variables_by_name().items()}
+
+
 def test_a_training_step_reports_the_loss_before_it_and_lowers_it():
     net = PhysicsNet(TINY, autoencoder_loss=3.0)
     net.build_optimizer(1e-3)
-    frames = tf.constant(films(2) / np.float32(255))
+    frames = net.to_float(frames_uint8())
     before = float(net.train_loss(frames))
-    assert float(net.train_step(frames)) == pytest.approx(before, rel=1e-5)
+    assert float(net.train_step(frames_uint8())) == pytest.approx(before, rel=1e-5)
     assert float(net.train_loss(frames)) < before
 
 
+def test_frames_may_be_floats_already():
+    losses, net = [], TwoVariables()
+    for frames in (frames_uint8(), net.to_float(frames_uint8())):
+        net = TwoVariables()
+        losses.append(float(net.train_step(frames)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_gradients_are_clipped_element_by_element():
-    """With sgd at rate 1 no number moves by more than 1, and some by just that."""
-    net = PhysicsNet(TINY, autoencoder_loss=3.0)
+    """With sgd at rate 1 no number moves by more than 1, and some by just that; what is not learned stays."""
+    net = PhysicsNet(TINY, autoencoder_loss=300.0)
     net.build_optimizer(1.0, "sgd")
-    before = [v.numpy() for v in net.variables_by_name(trainable_only=True).values()]
-    net.train_step(tf.constant(films(2) / np.float32(255)))
-    after = [v.numpy() for v in net.variables_by_name(trainable_only=True).values()]
-    moved = np.concatenate([np.abs(x - y).ravel() for x, y in zip(before, after)])
+    before = weights(net)
+    net.train_step(frames_uint8())
+    moves = {name: np.abs(array - before[name]) for name, array in weights(net).items()}
+    assert {name for name, move in moves.items() if not move.any()} == {"net/spring_ode_cell/dt_x"}
+    moved = np.concatenate([move.ravel() for move in moves.values()])
     assert moved.max() == pytest.approx(1.0, abs=1e-5)
     assert 0 < (moved > 0.999).mean() < 0.5
 
 
-def test_what_is_not_learned_stays():
-    net = PhysicsNet(TINY, autoencoder_loss=3.0)
-    net.build_optimizer(1e-2)
-    before = {name: v.numpy() for name, v in net.variables_by_name().items()}
-    net.train_step(tf.constant(films(2) / np.float32(255)))
-    stayed = {name for name, v in net.variables_by_name().items() if (v.numpy() == before[name]).all()}
-    assert stayed == {"net/spring_ode_cell/dt_x"}
+def test_what_is_changed_after_a_step_takes_effect():
+    """The optimizer, its rate and α are not those of the step's first trace."""
+    net = TwoVariables("rmsprop")
+    net.train_step(frames_uint8())
+    net.build_optimizer(0.0, "sgd")
+    before = weights(net)
+    net.train_step(frames_uint8())
+    assert all((array == before[name]).all() for name, array in weights(net).items())
+    net.optimizer.rate.assign(1e-3)
+    gradient = net.loss_and_gradients(frames_uint8())[1][1]
+    net.train_step(frames_uint8())
+    np.testing.assert_allclose(weights(net)[BIAS], before[BIAS] - 1e-3 * np.clip(gradient, -1, 1), rtol=1e-6)
+    net.autoencoder_loss = 3.0
+    expected = float(net.train_loss(net.to_float(frames_uint8())))
+    assert expected > 3.0 * np.sum(np.square(weights(net)[BIAS])) > 0
+    assert float(net.train_step(frames_uint8())) == pytest.approx(expected, rel=1e-5)
+
+
+# Gradients that are infinite, or not numbers
+
+
+@pytest.mark.parametrize(("infinity", "sign"), [(np.inf, 1), (-np.inf, -1)])
+def test_infinite_gradients_are_clipped_and_training_goes_on(infinity, sign):
+    """As in the original: elements of ±∞ become ±1."""
+    net = TwoVariables(base_lr=1e-2)
+    net.poison.assign(infinity)
+    before = weights(net)
+    net.train_step(frames_uint8())
+    after = weights(net)
+    np.testing.assert_allclose(after[BIAS] - before[BIAS], -1e-2 * sign, rtol=1e-5)
+    assert np.isfinite(after[KERNEL]).all() and np.any(after[KERNEL] != before[KERNEL])
+    net.poison.assign(0.0)
+    net.train_step(frames_uint8())
+    assert np.any(weights(net)[BIAS] != after[BIAS])
+    assert int(net.skipped_steps) == 0
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Trains a network on six sequences, three steps an epoch, without evaluating it."""
+
+    def run(net: TwoVariables, epochs: int, **settings: int) -> None:
+        monkeypatch.setattr(net, "eval", lambda *_, **__: {})
+        data = {split: DataIterator(videos(6), seed=0) for split in ("train", "valid", "test")}
+        net.train(data, str(tmp_path), epochs, **{"batch_size": 2, "save_every_n_epochs": 1, **settings})
+
+    return run
+
+
+def test_a_nan_stops_training_in_one_line_with_the_weights_before_it(train, tmp_path):
+    """In the original all weights become NaN, and training goes on. Here the steps after the NaN move nothing."""
+    net = TwoVariables()
+    train(net, epochs=1)
+    before, saved = weights(net), checkpoints.load(tmp_path)
+    net.poison.assign(np.nan)
+    with pytest.raises(ExperimentError) as raised:
+        train(net, epochs=2, print_interval=100)
+    message = str(raised.value)
+    assert "NaN" in message and "\n" not in message and str(tmp_path / "model.ckpt-3") in message
+    assert net.iteration == 6  # noticed at the end of the epoch
+    for name, array in weights(net).items():
+        np.testing.assert_array_equal(array, before[name])
+    assert checkpoints.load(tmp_path).progress == saved.progress
+    # Once a gradient was NaN no step is taken, not even one that is healthy: the loop is to stop first.
+    net.poison.assign(0.0)
+    net.train_step(frames_uint8())
+    for name, array in weights(net).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_nan_is_noticed_at_the_next_printed_step(train, tmp_path):
+    net = TwoVariables()
+    net.poison.assign(np.nan)
+    with pytest.raises(ExperimentError, match="NaN"):
+        train(net, epochs=1, print_interval=1)
+    assert net.iteration == 0
+    assert list(tmp_path.iterdir()) == []

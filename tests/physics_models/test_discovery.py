@@ -220,48 +220,55 @@ def test_frames_that_are_not_clear_teach_the_background_alone(two_objects):
 # The outcome
 
 
-def drawn_by(net: PhysicsNet, brightness=(20.0, 20.0)) -> tf.Tensor:
-    """Positions [2, 4]; the decoder of `net` is made to draw a blue and a green square at them."""
+def two_squares(net: PhysicsNet, brightness: float = 1.0) -> tuple[np.ndarray, np.ndarray, Discovery]:
+    """Positions [2, 4], frames of a blue and a green square at them, and what a discovery of them would be.
+
+    The decoder of `net` is made to draw these. The green square has the given `brightness`.
+    """
+    net.variables_by_name()
     blob = np.full([2, 16, 16, 1], -20.0, np.float32)
     blob[:, 7:9, 7:9] = 20.0  # a template pixel is two frame pixels wide at sigma 1
     contents = np.full([2, 16, 16, 3], -20.0, np.float32)
-    contents[0, ..., 2], contents[1, ..., 1] = brightness
+    contents[0, ..., 2] = 20.0
+    contents[1, ..., 1] = 20.0 if brightness == 1.0 else np.log(brightness / (1.0 - brightness))
     net.decoder.sprites = lambda: SimpleNamespace(
         templates=tf.constant(blob), contents=tf.constant(contents), background=tf.zeros([1, 32, 32, 3]),
         sigma=tf.constant(1.0),
     )  # fmt: skip
-    return tf.constant([[8.0, 8.0, 20.0, 24.0], [22.0, 6.0, 9.0, 9.0]])
+    places = np.float32([[8.0, 8.0, 20.0, 24.0], [22.0, 6.0, 9.0, 9.0]])
+    frames = net.decoder(places).numpy()
+    looks = np.sqrt(np.square(frames).sum((1, 2)).mean(0)[[2, 1]])[:, None]
+    scene = motion.Scene(np.zeros([32, 32, 3], np.float32), 1.0, 0.25, 0.1, noise=0.0)
+    found = Discovery(scene, motion.Kinds(looks, 10.0, 0.0), np.array([2]), np.zeros([0]), 2)
+    return places, frames, found
 
 
-BLACK = motion.Scene(np.zeros([32, 32, 3], np.float32), 1.0, 0.25, 0.1, noise=0.0)
-
-
-def test_found_objects_contribute_and_copied_or_missing_ones_do_not():
+@pytest.mark.parametrize("brightness", [1.0, 0.2])
+def test_found_objects_contribute_and_copied_or_missing_ones_do_not(brightness):
     net = PhysicsNet(TASKS["spring_color"])
-    net.variables_by_name()
-    places = drawn_by(net)
-    frames = net.decoder(places)
+    places, frames, found = two_squares(net, brightness)
 
     def judge(positions):
-        net.encoder = lambda _: SimpleNamespace(positions=positions)
-        return discovery.object_contributions(net, frames, BLACK)
+        net.encoder = lambda _: SimpleNamespace(positions=tf.constant(positions, tf.float32))
+        return discovery.object_contributions(net, frames, found)
 
     verdict = judge(places)
     assert verdict.found and verdict.explained == pytest.approx(1.0, abs=0.01)
-    np.testing.assert_allclose(verdict.contributions, [1.0, 1.0], atol=0.01)
-    assert not judge(tf.tile(places[:, :2], [1, 2])).found  # both at the first object
-    assert not judge(tf.constant([[8.0, 8.0, 60.0, 60.0], [22.0, 6.0, 60.0, 60.0]])).found  # one outside the frame
+    np.testing.assert_allclose(verdict.contributions, [1.0, 1.0], atol=0.02)
+    assert not judge(np.tile(places[:, :2], [1, 2])).found  # both at the first object
+    missing = judge([[8.0, 8.0, 60.0, 60.0], [22.0, 6.0, 60.0, 60.0]])  # the second outside the frame
+    assert not missing.found and missing.explained > 0.4
+    without_looks = discovery.object_contributions(net, frames, found._replace(kinds=None))
+    assert not without_looks.found
 
 
 def test_noise_is_no_reason_to_find_nothing():
     net = PhysicsNet(TASKS["spring_color"])
-    net.variables_by_name()
-    places = drawn_by(net)
-    frames = net.decoder(places)
+    places, frames, found = two_squares(net)
     noise = np.random.RandomState(0).normal(0.0, 0.1, frames.shape).astype(np.float32)
-    net.encoder = lambda _: SimpleNamespace(positions=places)
-    scene = BLACK._replace(noise=float(np.square(noise).sum((1, 2, 3)).mean()))
-    verdict = discovery.object_contributions(net, frames + noise, scene)
+    net.encoder = lambda _: SimpleNamespace(positions=tf.constant(places))
+    scene = found.scene._replace(noise=float(np.square(noise).sum((1, 2, 3)).mean()))
+    verdict = discovery.object_contributions(net, frames + noise, found._replace(scene=scene))
     assert scene.noise > 10.0 and verdict.found and verdict.explained == pytest.approx(1.0, abs=0.05)
 
 
@@ -277,13 +284,11 @@ def test_contributions_where_masks_are_half_transparent():
 
     layers = SimpleNamespace(masks=tf.constant(masks), contents=tf.constant(contents))
     net = SimpleNamespace(
-        task=TASKS["spring_color"],
-        encoder=lambda _: SimpleNamespace(positions=None),
-        decoder=SimpleNamespace(layers=lambda _: layers),
+        encoder=lambda _: SimpleNamespace(positions=None), decoder=SimpleNamespace(layers=lambda _: layers)
     )
-    verdict = discovery.object_contributions(net, tf.constant(frames), BLACK)
+    found = two_squares(PhysicsNet(TASKS["spring_color"]))[2]._replace(kinds=None)
+    verdict = discovery.object_contributions(net, frames, found)
     still = np.square(frames).sum((1, 2, 3)).mean()
-    share = (still - error([0, 1, 2])) / 2
     np.testing.assert_allclose(verdict.explained, 1.0 - error([0, 1, 2]) / still, rtol=1e-4)
     gains = [error([1, 2]) - error([0, 1, 2]), error([0, 2]) - error([0, 1, 2])]
-    np.testing.assert_allclose(verdict.contributions * share, gains, rtol=1e-3)
+    np.testing.assert_allclose(verdict.contributions * still / 2, gains, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""The files of an experiment: arrays, log and code as tools for the original's read them."""
+"""The files of an experiment: arrays, log and code as tools for the original's read them; how it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from physics_models import save_dir
+import physics_models
+from physics_models import experiment
+from physics_models.run_log import save_code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_arrays_come_back_as_they_were(tmp_path):
     numbers = np.random.RandomState(0).rand(3, 4).astype("f4")
     arrays = {"input": numbers, "names": np.array(["a", "b"]), "n": np.int64(7)}
-    save_dir.save_npz(tmp_path / "outputs.npz", arrays)
+    experiment.save_npz(tmp_path / "outputs.npz", arrays)
     with np.load(tmp_path / "outputs.npz") as file:
         assert set(file.files) == set(arrays)
         for name, array in arrays.items():
@@ -30,25 +32,22 @@ def test_arrays_come_back_as_they_were(tmp_path):
 def test_objects_are_not_pickled(tmp_path):
     (tmp_path / "outputs.npz").write_bytes(b"before")
     with pytest.raises(ValueError, match="allow_pickle"):
-        save_dir.save_npz(tmp_path / "outputs.npz", {"x": np.array([None])})
+        experiment.save_npz(tmp_path / "outputs.npz", {"x": np.array([None])})
     assert (tmp_path / "outputs.npz").read_bytes() == b"before"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_log_has_the_originals_lines(tmp_path):
     logger = logging.getLogger("tf")
-    level, propagate = logger.level, logger.propagate
+    level = logger.level
     logger.setLevel(logging.INFO)
     for text in ("first", "second"):  # the second is appended
-        handler = save_dir.open_log(tmp_path)
-        try:
+        with experiment.LogFile(tmp_path):
             logger.info("train - iter=%d train_loss=%s", 3, np.float32(1.5))
             logger.info("%s\n--flag=1", text)
             logging.getLogger("tf.note").info("for the console alone")
-        finally:
-            save_dir.close_log(handler)
-    logger.level, logger.propagate = level, propagate
     logger.info("not logged any more")
+    logger.setLevel(level)
     lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - "
     expected = [stamp + r"train - iter=3 train_loss=1\.5", stamp + "(first|second)", "--flag=1"] * 2
@@ -57,9 +56,32 @@ def test_the_log_has_the_originals_lines(tmp_path):
 
 
 def test_the_code_copy_holds_every_source_file(tmp_path):
-    save_dir.save_code(tmp_path)
+    save_code(tmp_path)
     with zipfile.ZipFile(tmp_path / "code.zip") as archive:
         assert archive.testzip() is None
         names = set(archive.namelist())
     packages = [folder for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()]
     assert names == {str(path.relative_to(ROOT)) for folder in packages for path in folder.rglob("*.py")}
+
+
+# Start-up: oneDNN is on, and what TensorFlow says about a GPU that it cannot use is shown where there is one
+
+
+@pytest.mark.parametrize(("has_driver", "level"), [(True, "1"), (False, "3")])
+def test_messages_about_gpus_are_hidden_only_where_there_is_no_driver(has_driver, level, monkeypatch):
+    """Level 1 hides what is no more than information; 3 hides all but fatal errors."""
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(physics_models, "HAS_NVIDIA_DRIVER", has_driver)
+    physics_models._import_tensorflow_quietly()
+    environment = physics_models.os.environ
+    assert (environment["TF_CPP_MIN_LOG_LEVEL"], environment["TF_ENABLE_ONEDNN_OPTS"]) == (level, "1")
+
+
+def test_a_users_own_settings_of_tensorflow_stay(monkeypatch):
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
+        monkeypatch.setenv(name, "0")
+    physics_models._import_tensorflow_quietly()
+    environment = physics_models.os.environ
+    assert (environment["TF_CPP_MIN_LOG_LEVEL"], environment["TF_ENABLE_ONEDNN_OPTS"]) == ("0", "0")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.encoders import ImageDense
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, get_task
 
@@ -176,100 +175,6 @@ def test_the_weights_after_ten_steps(case):
     golden_data.assert_close(found, golden["final_norms"])
     if case in ("spring_color_momentum", "spring_color_sgd"):
         np.testing.assert_allclose(found, golden["final_norms"], rtol=1e-5)
-
-
-# Shapes: the table of the original's stages
-
-
-def stages(task: str, b: int) -> dict[str, list[int]]:
-    """Shapes at each stage of training on `b` sequences of the training length."""
-    row = TASKS[task]
-    h, n, seen, length, s = row.img_size, row.n_objs, row.input_steps + row.pred_steps, row.train_len, row.img_size // 2
-    flat = h * h * 3 if h < 40 else (h // 2) ** 2 * 3
-    return {
-        "input": [b, length, h, h, 3],
-        "frames encoded": [b * seen, h, h, 3],
-        "U-Net logits": [b * seen, h, h, n],
-        "encoder masks": [b * seen, h, h, n + 1],
-        "masked objects": [n * b * seen, h, h, 3],
-        "location net in": [n * b * seen, flat],
-        "enc_pos": [b, seen, 2 * n],
-        "velocity net in": [n * b, 2 * row.input_steps],
-        "velocity net out": [b, 2 * n],
-        "pos_vel_seq": [b, length - row.input_steps + 1, 4 * n],
-        "templates": [n, s, s, 1],
-        "contents": [n, s, s, 3],
-        "background": [1, h, h, 3],
-        "recons_out": [b, seen, h, h, 3],
-        "output": [b, length - row.input_steps, h, h, 3],
-    }
-
-
-# As the original has them at B = 100.
-TABLE = {
-    "spring_color": """[100, 12, 32, 32, 3] [1000, 32, 32, 3] [1000, 32, 32, 2] [1000, 32, 32, 3] [2000, 32, 32, 3]
-        [2000, 3072] [100, 10, 4] [200, 8] [100, 4] [100, 9, 8] [2, 16, 16, 1] [2, 16, 16, 3] [1, 32, 32, 3]
-        [100, 10, 32, 32, 3] [100, 8, 32, 32, 3]""",
-    "3bp_color": """[100, 20, 36, 36, 3] [1600, 36, 36, 3] [1600, 36, 36, 3] [1600, 36, 36, 4] [4800, 36, 36, 3]
-        [4800, 3888] [100, 16, 6] [300, 8] [100, 6] [100, 17, 12] [3, 18, 18, 1] [3, 18, 18, 3] [1, 36, 36, 3]
-        [100, 16, 36, 36, 3] [100, 16, 36, 36, 3]""",
-    "mnist_spring_color": """[100, 12, 64, 64, 3] [1000, 64, 64, 3] [1000, 64, 64, 2] [1000, 64, 64, 3]
-        [2000, 64, 64, 3] [2000, 3072] [100, 10, 4] [200, 6] [100, 4] [100, 10, 8] [2, 32, 32, 1] [2, 32, 32, 3]
-        [1, 64, 64, 3] [100, 10, 64, 64, 3] [100, 9, 64, 64, 3]""",
-}
-TABLE["bouncing_balls"] = TABLE["spring_color_half"] = TABLE["spring_color"]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_table_at_one_hundred_sequences(task):
-    assert " ".join(map(str, stages(task, 100).values())) == " ".join(TABLE[task].split())
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_shapes_of_every_stage(task, monkeypatch):
-    """On two sequences: the same formulas as at B = 100."""
-    net, wanted, seen = PhysicsNet(get_task(task)), stages(task, 2), {}
-    net(tf.zeros(wanted["input"]))  # Keras 3 walks through a layer once more at its first call
-    unet, paste, encoder = type(net.encoder.unet).call, "nn.decoders.axis_aligned_paste", net.encoder
-    dense = {kind: kind.call for kind in (ImageDense, tf.keras.layers.Dense)}
-
-    def dense_call(self, x):
-        for name, layer in (("location net in", encoder.location_net[0]), ("velocity net in", net.init_vel.net[0])):
-            if self is layer:
-                seen[name] = x.shape
-        return dense[type(self)](self, x)
-
-    def unet_call(self, frames):
-        logits = unet(self, frames)
-        seen.update({"frames encoded": frames.shape, "U-Net logits": logits.shape})
-        return logits
-
-    def paste_call(templates, positions, *rest):
-        from nn.stn import axis_aligned_paste
-
-        pasted = axis_aligned_paste(templates, positions, *rest)
-        seen.update({"STN in": templates.shape, "STN out": pasted.shape})
-        return pasted
-
-    for kind in dense:
-        monkeypatch.setattr(kind, "call", dense_call)
-    monkeypatch.setattr(type(net.encoder.unet), "call", unet_call)
-    monkeypatch.setattr(paste, paste_call)
-    frames = tf.zeros(wanted["input"])
-    rollout = net(frames)
-    masked = rollout.masked_objects
-    seen["masked objects"] = tf.reshape(masked, [-1, *masked.shape[2:]]).shape
-    seen["encoder masks"] = rollout.enc_masks.shape
-    seen["velocity net out"] = net.init_vel(rollout.enc_pos[:, : net.task.input_steps]).shape
-    sprites = net.decoder.sprites()
-    seen.update({name: getattr(sprites, name).shape for name in ("templates", "contents", "background")})
-    seen.update({name: getattr(rollout, name).shape for name in ("enc_pos", "pos_vel_seq", "recons_out", "output")})
-    n, size, side = net.task.n_objs, net.task.img_size // 2, net.task.img_size
-    # All objects' at once, and the mask as one channel: the original repeats it to three.
-    pasted = 2 * (wanted["recons_out"][1] + wanted["output"][1])
-    assert seen.pop("STN in") == [n, size, size, 1 + 3]
-    assert seen.pop("STN out") == [n, pasted, side, 1 + 3, side]
-    assert {"input": list(frames.shape), **{name: list(shape) for name, shape in seen.items()}} == wanted
 
 
 # Parts of the network that the golden values do not tell apart

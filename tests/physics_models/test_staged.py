@@ -33,7 +33,7 @@ def two_objects(seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def data():
-    return {split: DataIterator(two_objects(i), 0) for i, split in enumerate(("train", "valid", "test"))}
+    return {split: DataIterator(two_objects(i), seed=0) for i, split in enumerate(("train", "valid", "test"))}
 
 
 def build(seed: int = 0, **settings) -> PhysicsNet:
@@ -129,7 +129,7 @@ def test_a_signal_stops_a_stage_with_a_checkpoint(data, tmp_path, quick):
 
 def test_a_run_does_not_resume_with_other_training_data(data, tmp_path):
     training(data, tmp_path)._save()
-    other = {**data, "train": DataIterator(two_objects(9), 0)}
+    other = {**data, "train": DataIterator(two_objects(9), seed=0)}
     with pytest.raises(ExperimentError, match="other training data"):
         training(other, tmp_path).resume(checkpoints.load(tmp_path))
 

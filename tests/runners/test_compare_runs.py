@@ -14,6 +14,7 @@ from example_run import PREDICTED, write_checkpoint, write_run
 from PIL import Image
 
 from runners import compare_runs
+from runners.compare.arrays import PICTURES
 from runners.compare.report import COLOUR_A, COLOUR_B, Picture, Table, as_html, as_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,25 +71,23 @@ def page(report):
 
 
 def rows_of(report, section: str, header: str) -> "dict[str, list[str]]":
-    """Rows, by their first cell, of the table whose first column is `header`."""
+    """Rows, by their first cell, of the table whose first column is called `header`."""
     blocks = next(s.blocks for s in report.sections if s.title == section)
     table = next(b for b in blocks if isinstance(b, Table) and b.header[0] == header)
     return {row[0]: row[1:] for row in table.rows}
 
 
-def test_flags(report):
+def test_flags(report, text):
     assert rows_of(report, "Flags", "flag") == {
         "batch_size": ["100", "50"],
         "optimizer": ["rmsprop (default)", "adam"],
         "save_dir": ["<script>alert(1)</script>", "b"],
     }
-    log = rows_of(report, "Flags", "log")
-    assert log["train lines"] == ["100", "100"]
-    assert (log["tests"], log["lines written twice"]) == (["2", "2"], ["3", "0"])
+    assert "A's log: 2 command(s), 100 train line(s), 0 of them not finite, 11 validation(s), 2 test(s)." in text
 
 
 def test_losses(report):
-    last = rows_of(report, "Losses", "last evaluation of each kind")
+    last = rows_of(report, "Losses", "evaluation")
     pred = 3.0 + 700.0 * np.exp(-8)
     a, b, apart, ratio = map(float, last["test file, eval_pred_loss"])
     assert (a, b) == (pytest.approx(pred, rel=1e-5), pytest.approx(pred * 4.3 / 4, rel=1e-5))
@@ -97,19 +96,29 @@ def test_losses(report):
     epochs = rows_of(report, "Losses", "epoch")
     assert list(epochs) == ["0", "2", "4", "6", "8", "12", "14", "16", "18", "20"]
     assert epochs["0"][2:4] == ["703", "755.725"]  # eval_pred_loss
+    assert epochs["20"][6:8] == ["4", "4.3"]  # k
+    assert float(epochs["12"][6]) == pytest.approx(4**0.6, rel=1e-5)
+
+
+def test_curves(report):
+    """The plots show every line of the logs, not only the epochs in the table."""
+    blocks = next(s.blocks for s in report.sections if s.title == "Losses")
+    (panels,) = next(b for b in blocks if isinstance(b, Picture)).render.args
+    curves = {panel.title: panel.curves for panel in panels}
+    assert list(map(len, curves["train_loss"].values())) == [100, 100]
+    assert curves["train_loss"]["A"][0] == (0, 2803.0)
+    assert [len(curves["eval_pred_loss"][letter]) for letter in "AB"] == [11, 11]
+    assert curves["k = exp(log_k)"]["B"][-1] == (20, pytest.approx(4.3))
 
 
 def test_parameters(report):
-    rows = rows_of(report, "Parameters", "last parameter line")
+    rows = rows_of(report, "Parameters", "parameter")
     assert [float(cell) for cell in rows["k = exp(log_k)"][:4]] == pytest.approx([4.0, 4.3, 0.3, 1.075])
     assert rows["l = exp(log_l)"][:2] == ["6", "6"]
-    by_epoch = rows_of(report, "Parameters", "epoch")
-    assert by_epoch["20"][:2] == ["4", "4.3"]
-    assert float(by_epoch["12"][0]) == pytest.approx(4**0.6, rel=1e-5)
 
 
 def test_speed(report):
-    rows = rows_of(report, "Speed", "by the log's time stamps")
+    rows = rows_of(report, "Speed", "speed")
     a, b, apart, ratio = map(float, rows["training steps per second"])
     assert (a, b) == (pytest.approx(1.5, rel=1e-3), pytest.approx(6.0, rel=1e-3))
     assert (apart, ratio) == (pytest.approx(4.5, rel=1e-3), pytest.approx(4.0, rel=1e-3))
@@ -132,7 +141,9 @@ def test_objects(text):
 
 
 def test_outputs(report, folders, text):
-    assert "5 sequences in common, equal as 8-bit frames; A alone has 1, B alone has 0." in text
+    assert "\nOutputs      5 sequences in common; " in text
+    assert "A: 6 sequences of 12 frames [16, 16, 3], the last 8 predicted; 1 not in the other run" in text
+    assert "B: 5 sequences of 12 frames [16, 16, 3], the last 8 predicted; 0 not in the other run" in text
     rows = rows_of(report, "Outputs", "frame")
     assert list(rows) == ["4", "5", "6", "7", "8", "9", "10", "11", "mean"]
     a, b = (np.load(folder / "outputs.npz") for folder in folders)
@@ -191,8 +202,8 @@ def test_page_is_one_file_without_script(page):
     assert tags.open == []
     assert not {"script", "link", "iframe", "object"} & set(tags.tags)
     assert all(link.startswith(("data:image/", "#s")) for link in tags.links)
-    # 2 plots, 4 sequences, 2 × (objects, background), 2 × 6 pictures from the folders
-    assert tags.tags.count("img") == 2 + 4 + 4 + 12
+    # 2 plots, 4 sequences, 2 × (contents, templates, background), 2 × 6 pictures from the folders
+    assert tags.tags.count("img") == 2 + 4 + 6 + 12
     assert "url(" not in page.split("<body>")[0]
 
 
@@ -205,7 +216,8 @@ def test_missing_parts_are_said(folders, tmp_path, keep):
     for letter, text in zip("BA", map(as_text, reports)):
         for part in ("log.txt", "checkpoint", "outputs.npz", "extra_outputs.npz"):
             assert (f"{letter} has no {part}." in text) == (part != keep)
-        assert f"{letter} has {1 if keep == 'example3.jpg' else 0}" in text.replace("A has 6 of 7, ", "")
+        for name in PICTURES:
+            assert (f"{letter} has no {name}." in text) == (name != keep)
     if keep == "example3.jpg":
         as_html(reports[0])
 
@@ -216,9 +228,9 @@ def test_damaged_parts_are_said(folders, tmp_path):
     for file in run.iterdir():
         file.write_bytes(file.read_bytes()[:64].replace(b"2026", b"????"))
     text = as_text(compare_runs.compare_runs(folders[0], run))
-    for part in ("log.txt", "model.ckpt-1000", "outputs.npz", "extra_outputs.npz"):
+    for part in ("log.txt", "model.ckpt-1000", "outputs.npz", "extra_outputs.npz", "example0.jpg"):
         assert f"B: {run}/{part}: " in text
-    assert "example0.jpg    192×32            damaged" in text
+    assert "Pictures     8 of 14 are missing or damaged" in text
 
 
 def test_run_that_was_only_tested(folders, tmp_path):
@@ -227,10 +239,9 @@ def test_run_that_was_only_tested(folders, tmp_path):
     (tmp_path / "log.txt").write_text("".join(lines[: len(FLAGS) + 2] + lines[-2:]), encoding="utf-8")
     report = compare_runs.compare_runs(folders[0], tmp_path)
     text = as_text(report)
-    assert "B's log has no training or validation lines: no curve." in text
-    assert "B's log has no training: its flags are those of its last test." in text
-    assert "B's log has no two train lines." in text
-    assert rows_of(report, "Parameters", "last parameter line")["k = exp(log_k)"][:2] == ["4", "4.3"]
+    assert "B's log: 1 command(s), 0 train line(s), 0 of them not finite, 0 validation(s), 1 test(s)." in text
+    assert "Speed        steps per second: A 1.49993, B –, B / A = –" in text
+    assert rows_of(report, "Parameters", "parameter")["k = exp(log_k)"][:2] == ["4", "4.3"]
 
 
 def test_losses_that_are_not_finite(folders, tmp_path):
@@ -239,8 +250,8 @@ def test_losses_that_are_not_finite(folders, tmp_path):
     (tmp_path / "log.txt").write_text(re.sub(r"(pred_loss=)\S*", r"\1inf", log), encoding="utf-8")
     report = compare_runs.compare_runs(tmp_path, folders[0])
     text = as_text(report)
-    assert "A: 90 train losses are not finite; not drawn." in text
-    assert rows_of(report, "Losses", "last evaluation of each kind")["test file, eval_pred_loss"][0] == "inf"
+    assert "A's log: 2 command(s), 100 train line(s), 90 of them not finite" in text
+    assert rows_of(report, "Losses", "evaluation")["test file, eval_pred_loss"][0] == "inf"
     next(b for s in report.sections if s.title == "Losses" for b in s.blocks if isinstance(b, Picture)).render()
 
 
@@ -301,7 +312,7 @@ def test_in_a_browser(page, tmp_path):
     # The page forbids scripts; the probe's copy allows them.
     probed.write_text(page.replace("default-src 'none'", "script-src 'unsafe-inline'").replace("</body>", PROBE))
     dom = browse(tmp_path, 500, "--dump-dom", probed.as_uri())
-    assert "<title>images=22 bad=0 loads=0 wide=0</title>" in dom
+    assert "<title>images=24 bad=0 loads=0 wide=0</title>" in dom
     assert "5 sequences in common" in dom
     (tmp_path / "page.html").write_text(page)
     browse(tmp_path, 1200, f"--screenshot={tmp_path / 'page.png'}", (tmp_path / "page.html").as_uri())

@@ -114,13 +114,15 @@ def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_only_finished_runs_are_collected(tmp_path, command):
-    log = tmp_path / "log.txt"
-    assert not command.is_finished(tmp_path)
-    log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=3 eval_pred_loss=1.0\n")
-    assert not command.is_finished(tmp_path)
-    log.write_text("2026-01-01 00:00:00,000 - tf - test - epoch=0 eval_pred_loss=1.0\n")
-    assert command.is_finished(tmp_path)
+def test_collect_trains_and_measures_nothing(tmp_path, monkeypatch, command):
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: pytest.fail("a training"))
+    monkeypatch.setattr(command, "measure_run", lambda *arguments: pytest.fail("a measurement"))
+    entry = write_entry(tmp_path, "spring_color")
+    (tmp_path / "spring_color" / "seed1").mkdir()
+    ended = run_main(command.main, ["--task=spring_color", "--seeds=0,1", "--collect", f"--experiments={tmp_path}"])
+    assert ended.code == 0
+    assert [path.name for path in sorted(entry.parent.iterdir())] == ["seed0.json", "seed1"]
+    assert len(json.loads((tmp_path / "reproduction.json").read_text())) == 1
 
 
 def test_the_report_lies_with_the_runs_by_default(tmp_path, command):

@@ -6,14 +6,22 @@ import random
 import numpy as np
 import pytest
 
-from physics_models.errors import ExperimentError
 from runners.compare.arrays import frame_errors, load_learned, load_outputs, match_sequences
+from runners.compare.report import read_both
 
 SHAPE = (6, 5, 4, 4, 3)  # sequences, T, H, W, C
 
 
 def frames(seed: int, shape: tuple = SHAPE) -> np.ndarray:
     return (np.random.RandomState(seed).randint(0, 256, shape) / 255).astype(np.float32)
+
+
+def refusal(path, reader) -> str:
+    """The note that stands for this file in a comparison with itself; "" if it can be read."""
+    *values, notes = read_both((path.parent, path.parent), path.name, reader)
+    assert [value is None for value in values] == [bool(notes)] * 2
+    assert all("\n" not in note.text and note.note for note in notes)
+    return notes[0].text if notes else ""
 
 
 def test_matches_shuffled_sequences():
@@ -57,8 +65,7 @@ def test_frame_errors():
 def test_other_arrays_are_refused(tmp_path, arrays):
     path = tmp_path / "outputs.npz"
     np.savez(path, **arrays)
-    with pytest.raises(ExperimentError, match=f"^{path}: [^\n]*$"):
-        load_outputs(path)
+    assert refusal(path, load_outputs).startswith(f"A: {path}: ")
 
 
 class Trap:
@@ -73,8 +80,7 @@ class Trap:
 
 def test_nothing_is_unpickled(tmp_path):
     np.savez(tmp_path / "outputs.npz", input=frames(0), output=np.array([Trap(str(tmp_path / "made"))], object))
-    with pytest.raises(ExperimentError):
-        load_outputs(tmp_path / "outputs.npz")
+    assert refusal(tmp_path / "outputs.npz", load_outputs)
     assert not (tmp_path / "made").exists()
 
 
@@ -84,11 +90,9 @@ def test_learned_arrays_that_do_not_fit_are_refused(tmp_path):
     np.savez(path, **fitting, background_content=frames(0, (1, 8, 8, 3)), enc_masks=frames(0))
     assert sorted(load_learned(path)) == ["background_content", "contents", "templates"]
     np.savez(path, **fitting)
-    with pytest.raises(ExperimentError, match=f"^{path}: "):
-        load_learned(path)
+    assert refusal(path, load_learned).startswith(f"A: {path}: ")
     np.savez(path, **fitting, background_content=frames(0, (1, 8, 8, 1)))
-    with pytest.raises(ExperimentError, match=f"^{path}: "):
-        load_learned(path)
+    assert refusal(path, load_learned).startswith(f"A: {path}: ")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:zipfile")
@@ -105,12 +109,10 @@ def test_damaged_bytes(tmp_path):
             end = at + draw.choice([0, 1, 4, 200])
             damaged[at:end] = draw.choice([b"", b"\0\0\0\0", b"\xff\xff\xff\x7f", draw.randbytes(end - at)])
         path.write_bytes(damaged)
-        try:
-            found = load_outputs(path)
-        except ExperimentError as error:
-            assert "\n" not in str(error)
+        if refusal(path, load_outputs):
             refused += 1
             continue
+        found = load_outputs(path)
         np.testing.assert_array_equal(found[0], shown, err_msg=str(seed))
         np.testing.assert_array_equal(found[1], shown[:, 1:], err_msg=str(seed))
     assert refused > 200

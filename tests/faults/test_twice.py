@@ -1,0 +1,68 @@
+"""Commands run one after another in one process, as `%run` does in a notebook."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import tiny_run
+from command import run_command
+from tiny_run import ROOT, environment
+
+# Each command twice, then once more in another order. What each says of a mistake tells which flags it saw.
+CODE = """
+import contextlib, io, runpy, sys
+def run(name, *flags):
+    sys.argv = [name, *flags]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            if name.endswith(".py"):
+                runpy.run_path(name, run_name="__main__")
+            else:
+                runpy.run_module(name, run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    print(name, code, " ".join(said.getvalue().split())[-70:])
+RUNS = {"run_physics": ["--task=spring_color"], "plot_run": [], "fit_positions": ["--task=x"],
+        "run_benchmark": ["--tasks=x"], "reproduce_paper": []}
+for _ in range(2):
+    for name, flags in RUNS.items():
+        for _ in range(2):
+            run(f"runners/{name}.py", *flags)
+run("runners/run_physics.py", "--task=spring_color", "--use_ckpt", "--test_mode", "--save_dir=/no/such")
+run("runners/run_physics.py", "--task=spring_color", "--epochs=0", "--save_dir=x")
+run("runners/run_physics.py", "--task=spring_color")
+run("runners/plot_run.py", "--task=spring_color", "--save_dir=x")
+for name in ("runners/compare_runs.py", "data_gen", "physics_models.export", "physics_models.tf1_checkpoint",
+             "physics_models.shape_tour"):
+    run(name, "--nonsense"), run(name, "--nonsense")
+"""
+
+
+def test_every_command_twice():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    per_round = 10
+    for i in range(per_round):
+        assert lines[i] == lines[i + per_round], lines[i]
+    assert all(line.split()[1] == "1" for line in lines), done.stdout
+    assert all(a == b for a, b in zip(lines[:20:2], lines[1:20:2])), done.stdout
+    assert "--save_dir is empty" in lines[0]
+    assert "no such folder" in lines[20] and "--epochs=0" in lines[21]
+    assert lines[22] == lines[0]  # no flag is left from the runs before
+    assert "--task" in lines[23] and "does not use it" in lines[23]
+    assert all("nonsense" in line or "required" in line for line in lines[24:])
+
+
+def test_a_training_twice(tmp_path, one_network):
+    """The second one shows each line once."""
+    flags = [*tiny_run.write_data(tmp_path, 8), "--epochs=1", "--debug"]
+    before = logging.getLogger("tf").handlers[:]
+    for name in ("one", "two"):
+        ended = run_command("paig-run-physics", *flags, f"--save_dir={tmp_path / name}")
+        assert ended.code == 0 and ended.err.count(" - tf - test - epoch=1 ") == 1
+    assert logging.getLogger("tf").handlers == before
