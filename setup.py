@@ -43,7 +43,6 @@ setup(
             "scikit-image",  # a second computation of SSIM
             "nbclient",  # runs the notebook
             "ipykernel",
-            "mypy",  # checks the types
         ],
     },
 )

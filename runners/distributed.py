@@ -33,8 +33,7 @@ def cluster() -> dict[str, Any] | None:
 
 def writes_files() -> bool:
     """Whether this process writes into --save_dir: it does, but in a cluster the worker of index 0 alone."""
-    config = cluster()
-    return config is None or config["task"]["index"] == 0
+    return (config := cluster()) is None or config["task"]["index"] == 0
 
 
 def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
@@ -48,8 +47,7 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
             strategy = tf.distribute.MirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         raise ExperimentError(f"TF_CONFIG: no cluster could be set up ({str(error).splitlines()[0]})") from error
-    if batch_size % strategy.num_replicas_in_sync:
-        count = strategy.num_replicas_in_sync
+    if batch_size % (count := strategy.num_replicas_in_sync):
         raise ExperimentError(f"--batch_size={batch_size}: give a multiple of the {count} devices, or one --device")
     return strategy
 
