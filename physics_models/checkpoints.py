@@ -191,7 +191,7 @@ def latest_checkpoint(path: str | Path) -> str:
         for candidate in (path, path.with_name(ENDING.sub("", path.name))):
             if candidate.with_name(f"{candidate.name}.index").is_file():
                 return str(candidate)
-        if path.is_file():  # as `checkpoint`
+        if path.name == STATE and path.is_file():
             path = path.parent
     folder, path = path, path / list_checkpoints(path)[0]
     if not path.with_name(f"{path.name}.index").is_file():

@@ -32,6 +32,13 @@ def test_by_every_name(tmp_path, state):
             assert checkpoints.load(name).path == str(prefix), name
 
 
+def test_another_file_of_the_folder_is_no_checkpoint(tmp_path):
+    """The folder's checkpoint is not taken for it."""
+    (originals(tmp_path / "tf1") / "log.txt").write_text("")
+    with pytest.raises(ExperimentError, match="log.txt"):
+        checkpoints.load(tmp_path / "tf1" / "log.txt")
+
+
 def test_under_another_name_and_in_parts(tmp_path):
     """Renamed by its owner; in two data files, of which one may be missing."""
     folder = originals(tmp_path / "tf1")
