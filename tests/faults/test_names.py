@@ -85,6 +85,7 @@ def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_netwo
     def succeed(name: str, *arguments: str) -> str:
         ended = run_command(name, *arguments)
         assert ended.code == 0, ended.err
+        assert ended.err.count(" - tf - test - epoch=0 ") <= 1  # no line twice, as from an earlier run's handler
         return ended.out
 
     assert "learned" in succeed("paig-run-physics", *flags, f"--save_dir={run}", "--epochs=1")

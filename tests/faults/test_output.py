@@ -105,7 +105,11 @@ def test_a_signal_is_noted_though_nobody_reads_what_is_said_of_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["runners/run_physics.py --help | head -1", "-m physics_models.tf1_checkpoint --help >&- 2>&-"]
+    "command",
+    [
+        pytest.param("runners/run_physics.py --help | head -1", marks=pytest.mark.slow),
+        "-m physics_models.tf1_checkpoint --help >&- 2>&-",
+    ],
 )
 def test_a_process_whose_streams_are_closed(tmp_path, command):
     """In the second case the next files that are opened would get the numbers of stdout and stderr."""

@@ -20,7 +20,7 @@ def test_frames_that_are_too_small(size):
         PhysicsNet(replace(TASKS["spring_color"], img_size=size))
 
 
-@pytest.mark.parametrize("size", [4, 5, 39, 41, 47])
+@pytest.mark.parametrize("size", [4, 41, *(pytest.param(size, marks=pytest.mark.slow) for size in (5, 39, 47))])
 def test_all_other_sizes_work(size):
     """The smallest, and odd ones in both U-Nets: the graph of a training step is built."""
     net = PhysicsNet(replace(TASKS["spring_color"], img_size=size), autoencoder_loss=3.0)

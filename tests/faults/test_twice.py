@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 
-import tiny_run
-from command import run_command
 from tiny_run import ROOT, environment
 
 # Each command twice, then once more in another order. What each says of a mistake tells which flags it saw.
@@ -56,13 +53,3 @@ def test_every_command_twice():
     assert lines[22] == lines[0]  # no flag is left from the runs before
     assert "--task" in lines[23] and "does not use it" in lines[23]
     assert all("nonsense" in line or "required" in line for line in lines[24:])
-
-
-def test_a_training_twice(tmp_path, one_network):
-    """The second one shows each line once."""
-    flags = [*tiny_run.write_data(tmp_path, 8), "--epochs=1", "--debug"]
-    before = logging.getLogger("tf").handlers[:]
-    for name in ("one", "two"):
-        ended = run_command("paig-run-physics", *flags, f"--save_dir={tmp_path / name}")
-        assert ended.code == 0 and ended.err.count(" - tf - test - epoch=1 ") == 1
-    assert logging.getLogger("tf").handlers == before
