@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 from tiny_run import ROOT, environment
+
+from runners import run_base
 
 # Each command twice, then once more in another order. What each says of a mistake tells which flags it saw.
 CODE = """
@@ -53,3 +56,14 @@ def test_every_command_twice():
     assert lines[22] == lines[0]  # no flag is left from the runs before
     assert "--task" in lines[23] and "does not use it" in lines[23]
     assert all("nonsense" in line or "required" in line for line in lines[24:])
+
+
+def test_the_console_shows_each_line_once_in_a_second_command(monkeypatch, capsys):
+    """A notebook's process keeps the logger: the first command's handler is replaced, not joined by another."""
+    logger = logging.getLogger("tf")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(logger, name, [] if name == "handlers" else getattr(logger, name))
+    for _ in range(2):
+        run_base.log_to_console()
+    logger.info("once")
+    assert capsys.readouterr().err.count("once") == 1
