@@ -79,7 +79,10 @@ CLOSE_VELOCITIES = np.float32([[1, 2, 1, 2], [1, 2, 1.5, 2], *[[1, 2, 1, 2]] * 5
 
 @functools.cache
 def gradients_of_rollout() -> tf.types.experimental.GenericFunction:
-    """Gradients of all positions on a rollout of so many calls, to its start and to what is learned."""
+    """Gradients of all positions on a rollout of so many calls, to its start and to what is learned.
+
+    The positions are weighed differently: what moves both objects alike is not what grows with 1/(r + 1e-4).
+    """
     cell, start = built(SpringODECell), (tf.constant(CLOSE), tf.constant(CLOSE_VELOCITIES))
 
     @tf.function(autograph=False)
@@ -87,7 +90,7 @@ def gradients_of_rollout() -> tf.types.experimental.GenericFunction:
         with tf.GradientTape() as tape:
             tape.watch(start)
             states = tf.scan(lambda state, _: cell(state), tf.range(calls), initializer=start)
-            loss = tf.reduce_sum(tf.square(states[0]))
+            loss = tf.reduce_sum(states[0] * [1.0, 2.0, -3.0, 4.0])
         return tape.gradient(loss, [*start, *map(tf_variable, cell.trainable_variables)])
 
     return gradients
@@ -95,11 +98,13 @@ def gradients_of_rollout() -> tf.types.experimental.GenericFunction:
 
 @pytest.mark.parametrize("calls", [1, 4, 26, 100])
 def test_objects_at_one_point_have_finite_gradients(calls):
-    """The original's are NaN from the first call on."""
+    """The original's are NaN from the first call on. Without the gradient stopped at one point they grow, 1.3e11 after
+    one call, and overflow in the fourth; now the largest, after 100 calls from 1e-7 pixels apart, is 2.8e9.
+    """
     gradients = gradients_of_rollout()(tf.constant(calls))
     for gradient in gradients:
         assert np.isfinite(gradient).all()
-        assert np.abs(gradient).max() < 1e30  # far from an overflow
+        assert np.abs(gradient).max() < 1e10  # far from an overflow
     assert all(np.any(gradient) for gradient in gradients[2:])
 
 
