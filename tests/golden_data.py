@@ -27,7 +27,7 @@ NETS = (
     "spring_color_sgd",
 )
 TASK_NETS = NETS[:5]  # named as their tasks
-# Networks with golden values from weights that put the objects apart; see `make_apart_net`.
+# Networks with golden values from weights that put the objects apart; see `set_apart`.
 APART = (
     "spring_color",
     "spring_color_half",
@@ -92,15 +92,15 @@ def make_net(case: str, **settings: Any) -> PhysicsNet:
     return net
 
 
-def make_apart_net(case: str) -> tuple[PhysicsNet, tf.Tensor]:
-    """The network of net_CASE_apart.npz, and its frames.
+def set_apart(net: PhysicsNet, case: str) -> tf.Tensor:
+    """Give `net` the weights of net_CASE_apart.npz; returns its frames.
 
     The golden weights, but for those that put the objects pixels apart, keep them there (weak forces, a spring near
     its rest length) and make the learned pictures smooth: so float32 determines ten losses. The frames are those of
     the task's other file, brighter by 8 of 255.
     """
-    net = make_net(case)
     variables, n_objs = net.variables_by_name(trainable_only=True), net.task.n_objs
+    set_weights(variables)
     variables["net/encoder/conv2d_12/bias"].assign({2: [3.0, -3.0], 3: [3.0, 0.5, -3.0]}[n_objs])
     for name, factor in (("encoder/dense", 10.0), ("decoder/dense_1", 0.1), ("decoder/dense_3", 0.1)):
         kernel = variables[f"net/{name}/kernel"]
@@ -109,7 +109,7 @@ def make_apart_net(case: str) -> tuple[PhysicsNet, tf.Tensor]:
         if name in APART_LOGARITHMS:
             variable.assign(APART_LOGARITHMS[name])
     brighter = np.minimum(net_file(task_of(case))["input"].astype(int) + 8, 255)
-    return net, net.to_float(tf.constant(brighter, tf.uint8))
+    return net.to_float(tf.constant(brighter, tf.uint8))
 
 
 def frames_of(case: str, net: PhysicsNet) -> tf.Tensor:

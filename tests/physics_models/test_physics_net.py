@@ -85,7 +85,7 @@ def trained(case: str) -> SimpleNamespace:
         net, golden = trained("spring_color").net, golden_data.net_file(case)
         golden_data.set_weights(net.variables_by_name(trainable_only=True))
         net.build_optimizer(float(golden["lr"]), str(golden["optimizer"]))
-        return SimpleNamespace(**ten_steps(net, golden_data.frames_of(case, net)))
+        return SimpleNamespace(net=net, **ten_steps(net, golden_data.frames_of(case, net)))
     net = golden_data.make_net(case)
     frames = golden_data.frames_of(case, net)
     rollout = net(frames)
@@ -95,10 +95,11 @@ def trained(case: str) -> SimpleNamespace:
 
 
 def ten_steps(net: PhysicsNet, frames: tf.Tensor) -> dict:
-    """The losses before each of ten updates, and the norms of the variables after them."""
+    """The losses before each of ten updates, the norms of the variables after them, and the optimizer."""
+    slots = {name: v.numpy() for name, v in net.optimizer.named_variables().items()}
     losses = np.array([float(net.train_step(frames)) for _ in range(10)])
     norms = {name: np.linalg.norm(v) for name, v in net.variables_by_name(trainable_only=True).items()}
-    return {"train_losses": losses, "norms": norms}
+    return {"train_losses": losses, "norms": norms, "optimizer": net.optimizer, "slots": slots}
 
 
 @each_forward
@@ -207,26 +208,19 @@ def test_ten_losses_of_training(case):
 
 @functools.cache
 def trained_apart(case: str) -> SimpleNamespace:
-    """As `trained`, of a network whose objects are pixels apart."""
-    if case in OPTIMIZERS:
-        net, frames, _ = trained_apart("spring_color").start
-        restart(net, trained_apart("spring_color").start[2])
-        golden = golden_data.net_file(case)
-        net.build_optimizer(float(golden["lr"]), str(golden["optimizer"]))
-        return SimpleNamespace(**ten_steps(net, frames))
-    net, frames = golden_data.make_apart_net(case)
-    weights = {name: v.numpy() for name, v in net.variables_by_name().items()}
-    return SimpleNamespace(rollout=net(frames), start=(net, frames, weights), **ten_steps(net, frames))
-
-
-def restart(net: PhysicsNet, weights: dict[str, np.ndarray]) -> None:
-    for name, variable in net.variables_by_name().items():
-        variable.assign(weights[name])
+    """As `trained`, with weights that put the objects pixels apart; by the same network, whose graph is traced."""
+    before = trained(case)
+    net = before.net
+    frames = golden_data.set_apart(net, case)
+    net.optimizer = before.optimizer
+    for name, variable in net.optimizer.named_variables().items():
+        variable.assign(before.slots[name])  # as at the start
+    return SimpleNamespace(rollout=net(frames), **ten_steps(net, frames))
 
 
 @pytest.mark.parametrize("case", golden_data.APART)
 def test_ten_steps_with_objects_apart(case):
-    """Every optimizer's golden network with weights that put the objects pixels apart (`make_apart_net`).
+    """Every optimizer's golden network with weights that put the objects pixels apart (`golden_data.set_apart`).
 
     The other golden weights put them 0.004 to 0.03 pixels apart, where the force's direction turns with the last bit
     of a position, and make the learned pictures noise: for four of those networks ten losses are not determined to
