@@ -2,8 +2,8 @@
 
 Reading order: `tasks` (the task table), `physics_net` (the paper's Figure 1, from left to right), `base` (training and
 evaluation). Then `checkpoints`, `experiment` and `run_log`: the weights, the folder and the log of a run. The commands
-`tf1_checkpoint`, `export` and `shape_tour` and the functions of `library` use them; `staged` and `discovery` are an
-opt-in way of training.
+`tf1_checkpoint`, `export` and `shape_tour` and the functions of `library` use them; `staged`, `supervision`,
+`discovery` and `motion` are an opt-in way of training.
 """
 
 import os

@@ -1,9 +1,7 @@
-"""Supervision by motion: what the stage `autoencoder` minimizes, and how its outcome is judged.
+"""What moves in the training frames: found with `physics_models.motion`, described for the log, drawn.
 
-The paper finds objects by the reconstruction alone, and not with every seed. Here the first steps are supervised by
-where objects move (`physics_models.motion`, from the frames alone): each encoder mask is drawn to the pixels of one
-moving object, the background's mask to the still pixels, and the positions to the objects' centres. The supervision
-fades out; the last steps minimize the paper's reconstruction loss alone.
+The paper finds objects by the reconstruction alone, and not with every seed. What is found here supervises the first
+steps of the stage `autoencoder` (`physics_models.supervision`).
 """
 
 from __future__ import annotations
@@ -13,85 +11,96 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from physics_models import motion, viz
 from physics_models.experiment import write_atomically
-from physics_models.physics_net import PhysicsNet
 
-FADE = (0.5, 0.7)  # of the stage's steps: the supervision is whole until the first, gone from the second on
-MASKS, BACKGROUND, POSITIONS = 5.0, 1.0, 0.3  # weights; the last one per px²
 SAMPLE = 2500  # random frames that background, looks and counts are taken from
-CLUSTERED = 2000  # clear frames that looks are clustered on
-MIN_CLEAR = 0.05  # share of clear frames below which there is no supervision
 CHUNK = 1000  # frames at a time
-EXPLAINED, IN_USE = 0.5, 0.25  # see `Verdict.found`
 PICTURE_FRAMES, TILE = 5, 192  # of objects.png; side of each in pixels
 PALETTE = np.array([[230, 60, 60], [60, 130, 255], [70, 200, 80], [240, 200, 40], [200, 90, 220], [60, 210, 220]]) / 255
 UNNAMED = np.array([[1.0, 0.6, 0.1]])
-TINY = 1e-6
+
+ToFloat = Callable[[np.ndarray], np.ndarray]
 
 
 class Discovery(NamedTuple):
     """What moves in the training frames."""
 
     scene: motion.Scene
-    kinds: motion.Kinds | None  # None without enough clear frames
-    counts: np.ndarray  # [F], blobs in each of a sample of the frames
+    every: dict[int, motion.Kinds]  # for each number of objects that enough frames of a sample show
     centres: np.ndarray  # [S, T, N, 2] in pixels, NaN where the frame is not clear
     n_objs: int
 
     @property
+    def kinds(self) -> motion.Kinds | None:
+        """Of the N objects; None without enough clear frames."""
+        return self.every.get(self.n_objs)
+
+    @property
     def clear(self) -> float:
-        """Share of the frames of the sample that have exactly N blobs."""
-        return float((self.counts == self.n_objs).mean())
+        """Share of the frames of the sample that have exactly N blobs, where these are enough."""
+        return self.kinds.share if self.kinds else 0.0
 
 
-def discover(frames: np.ndarray, n_objs: int, to_float: Callable[[np.ndarray], np.ndarray]) -> Discovery:
+def scan(flat: np.ndarray, to_float: ToFloat) -> tuple[motion.Scene, dict[int, motion.Kinds]]:
+    """What `discover` finds in a sample of uint8 `flat` [F, H, H, C'], before it names the objects in all frames."""
+    random = np.random.RandomState(0)
+    sample = to_float(flat[random.permutation(len(flat))[:SAMPLE]])
+    scene = motion.find_scene(sample, random)
+    blobs = motion.find_blobs(sample, scene)
+    return scene, motion.find_kinds(blobs, motion.count_blobs(blobs, len(sample)), random)
+
+
+def discover(frames: np.ndarray, n_objs: int, to_float: ToFloat) -> Discovery:
     """Find the moving objects in uint8 `frames` [S, T, H, H, C'].
 
     `to_float` makes float32 [F, H, H, C] in [0, 1] of uint8 [F, H, H, C']. Depends on the frames alone.
     """
-    random = np.random.RandomState(0)
     flat = frames.reshape(-1, *frames.shape[2:])
-    sample = to_float(flat[random.permutation(len(flat))[:SAMPLE]])
-    scene = motion.find_scene(sample, random)
-    blobs = motion.find_blobs(sample, scene)
-    counts = motion.count_blobs(blobs, len(sample))
+    scene, every = scan(flat, to_float)
     centres = np.full((len(flat), n_objs, 2), np.nan, np.float32)
-    kinds = None
-    if (counts == n_objs).mean() >= MIN_CLEAR and n_objs <= motion.MAX_NAMED:
-        looks = motion.of_clear_frames(blobs, counts, n_objs)[1]
-        kinds = motion.cluster_looks(looks[:CLUSTERED], random)
-        for start in range(0, len(flat), CHUNK):
-            part = to_float(flat[start : start + CHUNK])
-            blobs = motion.find_blobs(part, scene)
-            clear = motion.count_blobs(blobs, len(part))
-            places, looks = motion.of_clear_frames(blobs, clear, n_objs)
-            order = motion.name_blobs(looks, kinds.looks)
-            here = start + np.nonzero(clear == n_objs)[0]
-            centres[here] = np.take_along_axis(places, order[:, :, None], axis=1)
-    return Discovery(scene, kinds, counts, centres.reshape(*frames.shape[:2], n_objs, 2), n_objs)
+    for start in range(0, len(flat) if n_objs in every else 0, CHUNK):
+        part = to_float(flat[start : start + CHUNK])
+        blobs = motion.find_blobs(part, scene)
+        clear = motion.count_blobs(blobs, len(part))
+        places, looks = motion.of_clear_frames(blobs, clear, n_objs)
+        order = motion.name_blobs(looks, every[n_objs].looks)
+        here = start + np.nonzero(clear == n_objs)[0]
+        centres[here] = np.take_along_axis(places, order[:, :, None], axis=1)
+    return Discovery(scene, every, centres.reshape(*frames.shape[:2], n_objs, 2), n_objs)
+
+
+def describe_count(every: dict[int, motion.Kinds]) -> str:
+    """The most likely number of objects, and how sure it is, in a line."""
+    likely = motion.estimate_n_objs(every)
+    if not likely:
+        return "no number of moving objects from 1 to 6 is seen in 5 % of the frames"
+    others = [kinds.agreement for n_objs, kinds in every.items() if n_objs != likely]
+    sure = "" if every[likely].agreement >= motion.SURE_AGREEMENT else "; this is not sure"
+    second = f", with any other number to {max(others):.0%} at most" if others else ""
+    return (
+        f"{likely} moving object{'s' * (likely != 1)}: {every[likely].share:.0%} of the frames show just so many, and "
+        f"their looks agree to {every[likely].agreement:.0%}{second}{sure}"
+    )
 
 
 def describe(found: Discovery) -> list[str]:
     """What was found, in lines for the log."""
-
-    def moving(count: int) -> str:
-        return f"exactly {count} moving object{'s' * (count != 1)}"
-
-    lines = [f"{found.clear:.1%} of the frames are clear: {moving(found.n_objs)} apart from each other"]
-    likely, share = motion.estimate_n_objs(found.counts)
-    if likely > found.n_objs or found.kinds is None:  # objects that touch often make the number smaller
-        lines.append(f"warning: {share:.0%} of the frames have {moving(likely)}; --n_objs={found.n_objs}")
-    if found.kinds is None:
-        reason = f"more than {motion.MAX_NAMED} objects" if found.n_objs > motion.MAX_NAMED else "too few clear frames"
+    n_objs, kinds = found.n_objs, found.kinds
+    objects = f"{n_objs} moving object{'s' * (n_objs != 1)}"
+    lines = [f"{found.clear:.1%} of the frames are clear: exactly {objects} apart from each other"]
+    if motion.estimate_n_objs(found.every) != n_objs:
+        lines.append(f"warning: {describe_count(found.every)}; --n_objs={n_objs}")
+    if kinds is None:
+        reason = f"more than {motion.MAX_NAMED} objects" if n_objs > motion.MAX_NAMED else "too few clear frames"
         lines.append(f"warning: no supervision by motion: {reason}")
-    elif not found.kinds.distinct:
-        same = f"the objects look the same (ratio {found.kinds.ratio:.2f})"
-        lines.append(f"{same}: their names cannot be told from single frames")
-    elif found.n_objs > 1:
-        lines.append(f"the objects look different (ratio {found.kinds.ratio:.3g})")
+    elif not kinds.distinct:
+        lines.append(
+            f"the objects look the same (ratio {kinds.ratio:.2f}): their names cannot be told from single frames"
+        )
+    elif n_objs > 1:
+        lines.append(f"the objects look different (ratio {kinds.ratio:.3g})")
     return lines
 
 
@@ -129,116 +138,3 @@ def save_picture(found: Discovery, frames: np.ndarray, path: str | Path) -> None
             tile[row, max(column - arm, 0) : column + arm + 1] = color
     sheet = viz.to_image(viz.gallery(large, len(large)))
     write_atomically(path, lambda file: sheet.save(file, "PNG"))
-
-
-# The loss
-
-
-def fade(done: float) -> float:
-    """The weight of the supervision when the share `done` of the stage's steps is done: 1 until half, 0 from 70 %."""
-    return float(np.clip((FADE[1] - done) / (FADE[1] - FADE[0]), 0.0, 1.0))
-
-
-def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
-    """Squared error of frames [F, H, H, C], summed over H, W, C and averaged over frames: `recons_loss`."""
-    return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(frames, decoded), axis=[1, 2, 3]))
-
-
-def motion_loss(
-    frames: tf.Tensor, masks: tf.Tensor, positions: tf.Tensor, centres: tf.Tensor, found: Discovery
-) -> tf.Tensor:
-    """The supervision's loss, a scalar, for `frames` [F, H, H, C] in [0, 1] with `centres` [F, N, 2] (pixels).
-
-    `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's. In clear frames, a moving pixel
-    belongs to the nearest centre: 5 times the mean of −log mask over an object's pixels, averaged over the objects,
-    and 0.3 times the squared distances of the positions from the centres. In all frames, once the mean of −log of
-    the background's mask over the still pixels. Where objects look the same, each frame's best assignment counts.
-    """
-    n_objs, scene = found.n_objs, found.scene
-    strength = tf.norm(frames - scene.background, axis=-1)  # [F, H, H]
-    clear = tf.reduce_all(tf.math.is_finite(centres), axis=[1, 2])
-    centres = tf.where(clear[:, None, None], centres, 0.0)
-    middles = tf.range(frames.shape[1], dtype=tf.float32) + 0.5
-    across = tf.math.squared_difference(middles, centres[:, :, 0, None])[:, None, :]  # [F, 1, N, W]
-    down = tf.math.squared_difference(middles, centres[:, :, 1, None])  # [F, N, H]
-    distance = tf.transpose(down, [0, 2, 1])[..., None] + across  # [F, H, N, W]
-    nearest = tf.one_hot(tf.argmin(distance, axis=2), n_objs)  # [F, H, W, N]
-    near = tf.cast(tf.reduce_min(distance, axis=2) < 2 * (frames.shape[1] / 4) ** 2, tf.float32)
-    owned = nearest * (near * tf.cast(strength > scene.moving_above, tf.float32))[..., None]
-    logs = -tf.math.log(masks + TINY)
-    label = tf.einsum("fhwk,fhwj->fkj", owned, logs[..., :n_objs]) / (tf.reduce_sum(owned, [1, 2])[..., None] + TINY)
-    away = tf.math.squared_difference(centres[:, :, None], tf.reshape(positions, [-1, 1, n_objs, 2]))
-    pairs = MASKS / n_objs * label + POSITIONS * tf.reduce_sum(away, axis=-1)  # [F, centre, mask]
-    if found.kinds is not None and not found.kinds.distinct:
-        orders = motion.orders(n_objs)
-        best = tf.reduce_min(sum(tf.gather(pairs[:, k], orders[:, k], axis=1) for k in range(n_objs)), axis=1)
-    else:
-        best = tf.linalg.trace(pairs)
-    still = tf.cast(strength < scene.still_below, tf.float32)
-    outside = tf.reduce_sum(still * logs[..., n_objs], [1, 2]) / (tf.reduce_sum(still, [1, 2]) + TINY)
-    objects = tf.reduce_mean(tf.where(clear, best, 0.0)) / max(found.clear, MIN_CLEAR)
-    return objects + BACKGROUND * tf.reduce_mean(outside)
-
-
-def autoencoder_loss(
-    net: PhysicsNet, frames: tf.Tensor, centres: tf.Tensor, weight: tf.Tensor, found: Discovery | None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """(loss, its reconstruction part) of encoding and decoding `frames` [F, H, H, C], each by itself.
-
-    `weight` (1 … 0, see `fade`) scales the supervision; without `found` there is none.
-    """
-    encoding = net.encoder(frames)
-    recons = reconstruction_error(frames, net.decoder(encoding.positions))
-    if found is None:
-        return recons, recons
-    return recons + weight * motion_loss(frames, encoding.masks, encoding.positions, centres, found), recons
-
-
-# The outcome
-
-
-class Verdict(NamedTuple):
-    """How much of what moves is reconstructed, and by whom; relative to the video, whatever its noise and contrast."""
-
-    explained: float  # share of the still background's error that is gone, less the error that noise makes
-    contributions: np.ndarray  # [N], by how much each object lessens the error, as a share of what an object differs by
-
-    @property
-    def found(self) -> bool:
-        """Whether the objects count as found.
-
-        A missing object, or one that another one copies, contributes nothing, however much the others explain (two
-        of three bodies: 67 %). So each must contribute; the share explained is to tell a wrong background.
-        """
-        return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
-
-    def __str__(self) -> str:
-        """One line for the log."""
-        shares = ", ".join(f"{share:.2f}" for share in self.contributions)
-        found = "found" if self.found else "not found"
-        return f"objects {found}: {self.explained:.1%} of what moves is explained, each object contributes {shares}"
-
-
-def object_contributions(net: PhysicsNet, frames: np.ndarray, found: Discovery) -> Verdict:
-    """Judge the reconstruction of `frames` [F, H, H, C] in [0, 1].
-
-    The error is the reconstruction loss; a still background alone has the error `still`, and a perfect
-    reconstruction would have the noise's. An object contributes what the error grows by where its layer is left out,
-    divided by the summed square of its mean look: a small or dim object counts as much as a large one. The weakest
-    layer is compared with the weakest look, for without supervision the layers have no names.
-    """
-    layers = net.decoder.layers(net.encoder(frames).positions)
-    weighted = layers.masks * layers.contents
-    error = float(reconstruction_error(frames, tf.reduce_sum(weighted, axis=0)))
-    still = float(reconstruction_error(frames, found.scene.background[None]))
-    gains = []
-    for j in range(found.n_objs):
-        without_j = (tf.reduce_sum(weighted, axis=0) - weighted[j]) / (1.0 - layers.masks[j] + TINY)
-        gains.append(float(reconstruction_error(frames, without_j)) - error)
-    of_motion = max(still - found.scene.noise, TINY)
-    energies = np.full(found.n_objs, of_motion / found.n_objs)
-    if found.kinds is not None:
-        energies = np.sort(np.square(found.kinds.looks).sum(-1))
-    contributions = np.empty(found.n_objs)
-    contributions[np.argsort(gains)] = np.sort(gains) / np.maximum(energies, TINY)
-    return Verdict((still - error) / of_motion, contributions)

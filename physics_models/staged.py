@@ -2,7 +2,7 @@
 
 The original trains all parts at once from the start (`--schedule=joint`). Here, opt-in:
 
-(a) `autoencoder`: encoder and decoder on single frames, supervised by motion at first (`physics_models.discovery`);
+(a) `autoencoder`: encoder and decoder on single frames, supervised by motion at first (`physics_models.supervision`);
 (b) `positions`: all frames are encoded once; velocity net and physics are fitted to those positions;
 (c) `joint`: the original's loss, everything trained, at a small batch.
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from physics_models import discovery
+from physics_models import discovery, supervision
 from physics_models.base import log_metrics
 from physics_models.checkpoints import Checkpoint
 from physics_models.errors import ExperimentError
@@ -182,13 +182,13 @@ class StagedTraining:
         @tf.function(autograph=False)
         def train(batch: tf.Tensor, centres: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
-                loss, recons = discovery.autoencoder_loss(net, net.to_float(batch), centres, weight, supervised)
+                loss, recons = supervision.autoencoder_loss(net, net.to_float(batch), centres, weight, supervised)
             net.update(tape.gradient(loss, variables))
             return recons
 
         def update(random: np.random.RandomState, done: float) -> tf.Tensor:
             which = random.randint(0, len(frames), batch_size), random.randint(0, self.seen, batch_size)
-            return train(frames[which], found.centres[which], tf.constant(discovery.fade(done)))
+            return train(frames[which], found.centres[which], tf.constant(supervision.fade(done)))
 
         self._steps("autoencoder", update)
         self._judge(found)
@@ -208,7 +208,7 @@ class StagedTraining:
     def _judge(self, found: discovery.Discovery) -> None:
         frames, random = self.data["valid"].X, np.random.RandomState(0)
         some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
-        verdict = discovery.object_contributions(self.net, self._to_float(some), found)
+        verdict = supervision.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
             raise ExperimentError(

@@ -2,11 +2,16 @@
 
 PYTHONPATH=. python runners/reproduce_paper.py --task=spring_color --seeds=0,1,2,3,4
 PYTHONPATH=. python runners/reproduce_paper.py --all
+PYTHONPATH=. python runners/reproduce_paper.py --discovery --seeds=0,1 --supervision=none
 
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
 kept in seed<N>.json beside it: a measured run is not run again, an interrupted one is resumed. Flags of
 run_physics.py that are given here go to every run; with `--vel_encoder=gauss_newton --calibrated_coords` the folder is
-`<task>-corrected`.
+`<task>-corrected`. `--task=grey_shapes` are videos of two grey shapes of equal brightness on a spring, another pair for
+each seed.
+
+`--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
+discovery.md how well the objects are found.
 """
 
 from __future__ import annotations
@@ -23,19 +28,30 @@ from absl import flags
 
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
-from physics_models.tasks import TASKS, get_task
+from physics_models.tasks import get_task
 from runners import run_base, run_physics, staged_run
-from runners.reproduce.measure import describe_run, measure_run
+from runners.reproduce import discovery, shapes
+from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_report
 from runners.run_base import FLAGS, PATH, logger
 
+DEFAULT_VIDEOS = (
+    "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
+)
+
 flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
 flags.DEFINE_bool("all", False, "all tasks")
+flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds objects, on --videos")
+flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
 
-SEEDS = {"spring_color": 5, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1}
+GREY = "grey_shapes"
+SEEDS = {
+    "spring_color": 3, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1, GREY: 5
+}  # fmt: skip
+GREY_NOISE, GREY_SIZES = 5.0, (2000, 200, 300)
 # Every other flag of run_physics.py goes on to the runs.
 SET_HERE = ("schedule", "seed", "save_dir", "color", "resume", "use_ckpt", "ckpt_dir", "test_mode", "overwrite")
 VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-calibrated", (False, False): ""}
@@ -43,19 +59,33 @@ VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-c
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if FLAGS.all == bool(FLAGS.task):
-        raise ExperimentError(f"--task, --all: give one of them; tasks: {', '.join(TASKS)}")
+    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery != 1:
+        raise ExperimentError(f"--task, --all, --discovery: give one of them; tasks: {', '.join(SEEDS)}")
     for name in SET_HERE:
         if FLAGS[name].present:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
     if not re.fullmatch(r"(\d+(,\d+)*)?", FLAGS.seeds):
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
-    tasks = list(SEEDS) if FLAGS.all else [get_task(FLAGS.task).name]
     run_base.log_to_console()
+    if FLAGS.discovery:
+        discover()
+        return
+    tasks = list(SEEDS) if FLAGS.all else [FLAGS.task if FLAGS.task == GREY else get_task(FLAGS.task).name]
     for task in [] if FLAGS.collect else tasks:
         for seed in FLAGS.seeds.split(",") if FLAGS.seeds else range(SEEDS[task]):
             reproduce(task, int(seed))
     report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
+    print(f"report: {report}")
+
+
+def discover() -> None:
+    """Train and measure the stage `autoencoder` on `--videos`, and write discovery.md."""
+    folder, seeds = Path(FLAGS.experiments) / "discovery", [int(seed) for seed in (FLAGS.seeds or "0,1,2").split(",")]
+    stage = staged_run.settings_from_flags(get_task("spring_color")).autoencoder
+    if not FLAGS.collect:
+        discovery.run_all(folder, FLAGS.videos.split(","), seeds, FLAGS.supervision, stage)
+    report = Path(FLAGS.report_dir or FLAGS.experiments) / "discovery.md"
+    discovery.write_runs(folder, report)
     print(f"report: {report}")
 
 
@@ -67,25 +97,44 @@ def reproduce(task: str, seed: int) -> None:
     if numbers.is_file():
         logger.info("%s: measured already", numbers)
         return
-    if train(task, seed, folder):
-        data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
-        stage = staged_run.settings_from_flags(get_task(task), "mlp").positions
-        entry = measure_run(task, seed, folder, data_dir, stage)
+    data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
+    files = make_grey(seed, data_dir / GREY) if task == GREY else DataFiles.of_task(task, data_dir)
+    if train(task, seed, folder, files):
+        stage = staged_run.settings_from_flags(get_task("spring_color" if task == GREY else task), "mlp").positions
+        entry = measure_run(task, seed, folder, files, stage)
     else:
         entry = describe_run(task, seed, folder)
     write_atomically(numbers, lambda file: file.write(json.dumps(entry, indent=1).encode()))
     logger.info("%s: written", numbers)
 
 
-def train(task: str, seed: int, folder: Path) -> bool:
+def make_grey(seed: int, folder: Path) -> DataFiles:
+    """The files of the pair of grey shapes of this seed; made in `folder` where they are missing."""
+    number = seed % len(shapes.PAIRS)
+    pair, files = shapes.PAIRS[number], []
+    for seq_len, sizes in ((12, GREY_SIZES), (30, (10, 10, GREY_SIZES[2]))):
+        file = folder / f"{'_'.join(pair)}_sl{seq_len}.npz"
+        if not file.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shapes.make_pair(file, pair, seq_len, sizes, GREY_NOISE, seed=1000 * seq_len + number)
+        files.append(file)
+    return DataFiles(*files, shapes.SPRING)
+
+
+def train(task: str, seed: int, folder: Path, files: DataFiles) -> bool:
     """Run run_physics.py to its end; False if it does not find the objects."""
+    if task == GREY:
+        of_task = ["--task=custom", f"--data_file={files.train}", f"--test_data_file={files.test}"]
+        of_task += ["--cell_type=spring_ode_cell", "--n_objs=2"]
+    else:
+        of_task = [f"--task={task}", "--color=true"]
     command = [
-        sys.executable, run_physics.__file__, f"--task={task}", "--schedule=staged", f"--seed={seed}",
-        f"--save_dir={folder}", "--color=true", "--resume=true", *flags_for_runs(),
+        sys.executable, run_physics.__file__, *of_task, "--schedule=staged", f"--seed={seed}", f"--save_dir={folder}",
+        "--resume=true", *flags_for_runs(),
     ]  # fmt: skip
     logger.info("running: %s", " ".join(command))
     exit_code, last = run_and_show(command)
-    if exit_code and "objects were not found" not in last:
+    if exit_code and "objects not found" not in last:
         raise ExperimentError(f"{folder}: training ended with: {last.removeprefix('error: ') or exit_code}")
     return exit_code == 0
 

@@ -32,7 +32,20 @@ class PathParser(flags.ArgumentParser):
         return os.path.expanduser(argument)
 
 
-PATH = PathParser()
+AUTO = "auto"
+
+
+class CountParser(flags.ArgumentParser):
+    """The value of a flag that is a whole number above zero, or `auto`."""
+
+    def parse(self, argument: str | int) -> str | int:
+        """The number, or `auto`; a `ValueError` for anything else."""
+        if argument != AUTO and not re.fullmatch("0*[1-9][0-9]*", str(argument)):
+            raise ValueError("must be a whole number above 0, or auto")
+        return argument if argument == AUTO else int(argument)
+
+
+PATH, COUNT = PathParser(), CountParser()
 
 flags.DEFINE_integer("epochs", 10, "training epochs")
 flags.DEFINE_integer("batch_size", 100, "sequences per mini-batch")

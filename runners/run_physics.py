@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import physics_models  # noqa: F401, isort: skip, it imports TensorFlow without its start-up messages
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from data_gen.recipes import RECIPES, make_dataset
-from physics_models import checkpoints, experiment
+from physics_models import checkpoints, discovery, experiment, motion
 from physics_models.base import OPTIMIZERS, BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
 from physics_models.errors import ExperimentError
@@ -47,7 +48,7 @@ flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: a
 flags.DEFINE(PATH, "data_dir", "", "folder of the data files; data/datasets in the repository by default")
 flags.DEFINE(PATH, "data_file", "", "custom task: video to train on; .npz, .gif, .mp4 or a folder of .png frames")
 flags.DEFINE(PATH, "test_data_file", "", "custom task: video of the final test; data_file by default")
-flags.DEFINE_integer("n_objs", 2, "custom task: number of objects")
+flags.DEFINE(run_base.COUNT, "n_objs", 2, "custom task: number of objects, or auto: as many as the frames show")
 flags.DEFINE_integer("input_steps", 4, "custom task: frames that the initial state is estimated from")
 flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss")
 flags.DEFINE_integer("img_size", None, "custom task: side to resize the frames of a video to, pixels")
@@ -104,7 +105,7 @@ def check_flags() -> None:
     run_base.check_flags()
     for name, registry in REGISTRIES.items():
         run_base.check_choice(name, registry)
-    run_base.check_positive("recurrent_units", "lstm_layers", "n_objs", "input_steps", "pred_steps")
+    run_base.check_positive("recurrent_units", "lstm_layers", "input_steps", "pred_steps")
     run_base.check_not_negative("autoencoder_loss", "datapoints")
     if FLAGS.tensorboard:
         check_tensorboard()
@@ -132,13 +133,24 @@ def task_from_flags() -> Task:
             f"--test_data_file={FLAGS.test_data_file}: frames of shape {list(test.shape[2:])}, "
             f"the training video has {list(train.shape[2:])}"
         )
+    n_objs = count_objects(train) if FLAGS.n_objs == run_base.AUTO else FLAGS.n_objs
     task = Task(
         "custom", FLAGS.cell_type, train.shape[1], test.shape[1], FLAGS.input_steps, FLAGS.pred_steps,
-        img_size=train.shape[2], n_objs=FLAGS.n_objs,
+        img_size=train.shape[2], n_objs=n_objs,
     )  # fmt: skip
     task.check_frames(train.shape[1], FLAGS.data_file)
     task.check_frames(test.shape[1], FLAGS.test_data_file or FLAGS.data_file)
     return task
+
+
+def count_objects(frames: np.ndarray) -> int:
+    """How many objects move in uint8 `frames` [S, T, H, H, C]; an `ExperimentError` if that cannot be seen."""
+    every = discovery.scan(frames.reshape(-1, *frames.shape[2:]), lambda flat: np.float32(flat / 255.0))[1]
+    counted = discovery.describe_count(every)
+    if not every:
+        raise ExperimentError(f"--n_objs=auto: {counted}; give the number")
+    note.info("--n_objs=auto: %s", counted)
+    return motion.estimate_n_objs(every)
 
 
 # The two ways of running

@@ -1,8 +1,5 @@
 """How well the stage `autoencoder` finds the objects: seed by seed, with and without supervision by motion.
 
-    python runners/reproduce/discovery.py --folder=DIR [--videos=spring_color,3bp_color,…] [--seeds=0,1] [--list]
-
-Videos are made in DIR/videos, results are added to DIR/discovery.json; what is there already is not made again.
 `ok` is the share of test frames in which every object is within 1.5 px of the truth, after each object's median offset
 and one naming for all frames; `ok_unnamed` lets every frame have its own naming.
 """
@@ -10,11 +7,11 @@ and one naming for all frames; `ok_unnamed` lets every frame have its own naming
 from __future__ import annotations
 
 import json
-import logging
+import re
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +21,25 @@ import tensorflow as tf
 from data_gen.iterators import DataIterator
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import motion
-from physics_models.errors import CommandParser, ExperimentError, run_command
+from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
 from physics_models.physics_net import PhysicsNet
-from physics_models.staged import SUPERVISIONS, Stage, StagedTraining, encode_all, settings_for
+from physics_models.staged import Stage, StagedTraining, encode_all, settings_for
 from physics_models.tasks import TASKS
-from runners.reproduce.shapes import draw_shapes, drift
+from runners import machine
+from runners.reproduce.report import table
+from runners.reproduce.shapes import SPLITS, draw_shapes, drift, make_pair, write_video
+from runners.run_base import logger
 
-SPLITS, SIZES = ("train", "valid", "test"), (2000, 200, 300)
+SIZES = (2000, 200, 300)  # sequences of the splits
 WITHIN = 1.5  # pixels
+ENOUGH = 0.97  # of `ok`
+RESULTS = "discovery.json"
+HEADING = "## Every run"
+EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --discovery`. A number per seed. *ok*: share
+of test frames in which every object is within 1.5 px of the truth, after each object's median offset and one naming for
+all frames; *unnamed*: with each frame's best naming; *3 px*: as ok, within 3 px. CPU seconds: median."""
+KINDS = {"ok": "ok", "unnamed": "ok_unnamed", "3 px": "within_3_px"}  # columns
 STRAIGHT = {"side": 36, "margin": 5.0, "speed": 1.5}  # of videos without forces: frame, walls, pixels per step
 
 
@@ -69,31 +76,25 @@ def make_video(name: str, file: Path) -> None:
     sizes, seed = (video.sequences, *SIZES[1:]), 100 + sorted(VIDEOS).index(name)
     if not video.shapes:
         make_dataset(video.task, str(file), recipe.train_len, sizes)
-        return
-    arrays: dict[str, np.ndarray] = {}
-    if not video.straight:
-        made = file.with_name(f"{file.stem}_trajectories.npz")
-        physics = {"k": 3, "equil": 5, "radius": 4, "vx0_max": 6.0, "vy0_max": 6.0}
-        make_dataset(video.task, str(made), recipe.train_len, sizes, seed=seed, **physics)
-        with np.load(made) as archive:
-            arrays = {f"{split}_pos": archive[f"{split}_pos"] for split in SPLITS}
-    for number, (split, size) in enumerate(zip(SPLITS, sizes)):
-        if video.straight:
-            way = drift(size, recipe.train_len, len(video.shapes), seed=seed + 1000 * number, **STRAIGHT)
-            arrays[f"{split}_pos"] = way.astype(np.float32)
-        side = STRAIGHT["side"] if video.straight else recipe.img_size
-        frames = draw_shapes(arrays[f"{split}_pos"], video.shapes, int(side), noise=video.noise, seed=number)
-        arrays[f"{split}_x"] = frames
-    np.savez_compressed(file, **arrays)
+    elif not video.straight:
+        make_pair(file, video.shapes, recipe.train_len, sizes, video.noise, seed)
+    else:
+        side, count = int(STRAIGHT["side"]), len(video.shapes)
+        frames, positions = {}, {}
+        for number, (split, size) in enumerate(zip(SPLITS, sizes)):
+            positions[split] = drift(size, recipe.train_len, count, seed=seed + 1000 * number, **STRAIGHT)
+            frames[split] = draw_shapes(positions[split], video.shapes, side, noise=video.noise, seed=number)
+        write_video(file, frames, positions)
 
 
 def measure(net: PhysicsNet, frames: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """How well `net` encodes uint8 `frames` [S, T, H, H, C] whose objects are at `truth` [S, T, N, 2]."""
     found = encode_all(net, frames).reshape(truth.shape)
+    common = found.mean((0, 1, 2)) - truth.mean((0, 1, 2))
     named, unnamed = [], []
     for order in motion.orders(truth.shape[2]):
         away = found[:, :, order] - truth
-        unnamed.append(np.linalg.norm(away, axis=-1).max(-1))
+        unnamed.append(np.linalg.norm(away - common, axis=-1).max(-1))
         named.append(np.linalg.norm(away - np.median(away, axis=(0, 1)), axis=-1).max(-1))
     best = min(named, key=lambda distance: float(np.minimum(distance, truth.max()).mean()))
     return {
@@ -120,42 +121,61 @@ def run(file: Path, name: str, seed: int, supervision: str, stage: Stage, save_d
     training.run()
     seconds = time.process_time() - begin
     seen = slice(0, training.seen)
-    return {**measure(net, arrays["test_x"][:, seen], arrays["test_pos"][:, seen]), "cpu_seconds": round(seconds)}
+    found = measure(net, arrays["test_x"][:, seen], arrays["test_pos"][:, seen])
+    return {**found, "cpu_seconds": round(seconds), "stack": machine.describe(machine.stack())}
 
 
-def main(arguments: Sequence[str] | None = None) -> list[str]:
-    """Make what is missing of videos × seeds; returns the table."""
-    parser = CommandParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=lambda text: Path(expanduser(text)), required=True)
-    parser.add_argument("--videos", default="spring_color,3bp_color,disc_plus_noise5")
-    parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--supervision", default="motion", choices=SUPERVISIONS)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--list", action="store_true", help="only print what there is")
-    flags = parser.parse_args(arguments)
-    unknown = set(flags.videos.split(",")) - set(VIDEOS)
+def run_all(folder: Path, names: Sequence[str], seeds: Sequence[int], supervision: str, stage: Stage) -> None:
+    """Train and measure what is missing of `names` × `seeds` in `folder`/discovery.json; the videos are made there."""
+    unknown = set(names) - set(VIDEOS)
     if unknown:
         raise ExperimentError(f"--videos: no video {min(unknown)}; there are {', '.join(VIDEOS)}")
-    (flags.folder / "videos").mkdir(parents=True, exist_ok=True)
-    table = flags.folder / "discovery.json"
-    results = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for seed in () if flags.list else map(int, flags.seeds.split(",")):
-        for name in flags.videos.split(","):
-            key = f"{name} seed {seed} {flags.supervision} {flags.steps}x{flags.batch}"
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        for name in names:
+            key = f"{name} seed {seed} {supervision} {stage.steps}x{stage.batch}"
+            results = read_results(folder)
             if key in results:
+                logger.info("%s: measured already", key)
                 continue
-            file = flags.folder / "videos" / f"{name}.npz"
+            file = folder / "videos" / f"{name}.npz"
             if not file.is_file():
                 make_video(name, file)
-            save_dir = flags.folder / key.replace(" ", "-")
-            stage = Stage(flags.steps, flags.batch, 1e-3)
-            results[key] = run(file, name, seed, flags.supervision, stage, save_dir)
+            results[key] = run(file, name, seed, supervision, stage, folder / key.replace(" ", "-"))
+            logger.info("%s: %s", key, results[key])
             text = json.dumps(results, indent=1).encode()
-            write_atomically(table, lambda out, text=text: out.write(text))
-    return [f"{key}: " + ", ".join(f"{n} {v:.4g}" for n, v in row.items()) for key, row in results.items()]
+            write_atomically(folder / RESULTS, lambda out, text=text: out.write(text))
 
 
-if __name__ == "__main__":
-    run_command(main)
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was measured, by video, seed, supervision and size of the stage."""
+    file = folder / RESULTS
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise ExperimentError(f"{file}: damaged ({error}); delete it, and the runs are made again") from error
+
+
+def write_runs(folder: Path, report: Path) -> None:
+    """Replace the section `HEADING` of the page `report` by the tables of all that was measured in `folder`."""
+    groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+    for key, entry in read_results(folder).items():
+        name, seed, supervision, size = re.fullmatch(r"(\S+) seed (\d+) (\S+) (\S+)", key).groups()
+        groups.setdefault((name, supervision, size), {})[int(seed)] = entry
+    if not groups:
+        raise ExperimentError(f"{folder}: holds no measured run")
+    rows = []
+    for name, supervision, size in sorted(groups, key=lambda group: (list(VIDEOS).index(group[0]), *group[1:])):
+        entries = [entry for _, entry in sorted(groups[name, supervision, size].items())]
+        seeds = ", ".join(str(seed) for seed in sorted(groups[name, supervision, size]))
+        enough = sum(entry["ok"] >= ENOUGH for entry in entries)
+        rows.append({
+            "video": name, "supervision": supervision, "steps × frames": size.replace("x", " × "), "seeds": seeds,
+            "ok ≥ .97": f"{enough} of {len(entries)}",
+            **{kind: " ".join(f"{entry[key]:.3f}" for entry in entries) for kind, key in KINDS.items()},
+            "CPU s": f"{statistics.median(entry['cpu_seconds'] for entry in entries):.0f}",
+        })  # fmt: skip
+    stacks = "; ".join(sorted({entry["stack"] for group in groups.values() for entry in group.values()}))
+    before = report.read_text(encoding="utf-8").split(HEADING)[0] if report.is_file() else ""
+    text = "\n".join([f"{before}{HEADING}\n", f"{EXPLANATION} Made with {stacks}.\n", *table(rows), ""])
+    write_atomically(report, lambda out: out.write(text.encode()))

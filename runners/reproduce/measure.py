@@ -160,22 +160,36 @@ def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int =
 # A run
 
 
-def measure_run(task: str, seed: int, folder: Path, data_dir: Path, stage: Stage) -> dict[str, Any]:
+class DataFiles(NamedTuple):
+    """What a run is trained and tested on, and the physics that made it, as the generators call it."""
+
+    train: Path
+    test: Path
+    physics: dict[str, Any]
+
+    @classmethod
+    def of_task(cls, task: str, data_dir: Path) -> DataFiles:
+        """The files of a task of the original."""
+        recipe = RECIPES[task]
+        return cls(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
+
+
+def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Stage) -> dict[str, Any]:
     """The entry of a finished run in `folder`; its pictures are written beside it, `<folder>_*.png`.
 
     `stage`: of the fit of the LSTM. Raises `ExperimentError` for a missing or damaged checkpoint, `DataError` for a
     missing or damaged data file.
     """
-    recipe, net = RECIPES[task], load_network(folder)
-    frames = load_frames(data_dir / recipe.test_file, ("test",))["test"]
-    train_frames = load_frames(data_dir / recipe.train_file, ("train",))["train"]
-    with np.load(data_dir / recipe.test_file, allow_pickle=False) as archive:
+    net = load_network(folder)
+    frames = load_frames(files.test, ("test",))["test"]
+    train_frames = load_frames(files.train, ("train",))["train"]
+    with np.load(files.test, allow_pickle=False) as archive:
         true = archive["test_pos"] if "test_pos" in archive.files else None
     names = {"k": "k", "equil": "l", "g": "g", "m": "m"}
     result = {
         **describe_run(task, seed, folder), "found": True,
         "vel_encoder": net.vel_encoder, "calibrated_coords": net.decoder.calibrated,
-        "true": {names[name]: float(value) for name, value in recipe.physics.items() if name in names},
+        "true": {names[name]: float(value) for name, value in files.physics.items() if name in names},
         "input_steps": net.task.input_steps, "pred_steps": net.task.pred_steps, **measure(net, frames, true),
     }  # fmt: skip
     logger.info("%s: fitting the LSTM baseline", folder)

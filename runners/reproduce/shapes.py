@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from data_gen.recipes import make_dataset
+from physics_models.experiment import save_npz
+
+SPLITS = ("train", "valid", "test")
+PAIRS = (("disc", "plus"), ("bar", "ring"), ("square", "wedge"), ("diamond", "pole"), ("ring", "plus"))
+SPRING = {"k": 3, "equil": 5, "radius": 4, "vx0_max": 6.0, "vy0_max": 6.0}  # the pairs' physics, as `data_gen` takes it
 SUBPIXELS = 4  # each way, for the share of a pixel that a shape covers
 BRIGHTNESS = 0.7
 
@@ -57,3 +64,24 @@ def drift(count: int, steps: int, n_objs: int, side: int, margin: float, speed: 
     start, angle = random.uniform(0, span, (count, 1, n_objs, 2)), random.uniform(0, 2 * np.pi, (count, 1, n_objs, 1))
     way = start + speed * np.arange(steps)[:, None, None] * np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
     return margin + span - np.abs(way % (2 * span) - span)
+
+
+def make_pair(
+    file: Path, shapes: Sequence[str], seq_len: int, sizes: tuple[int, int, int], noise: float, seed: int
+) -> None:
+    """Write `file`, an .npz as `data_gen` writes it: two `shapes` on the spring `SPRING`, frames of 32 pixels."""
+    made = file.with_name(f"{file.stem}_trajectories.npz")
+    make_dataset("spring_color", str(made), seq_len, sizes, seed=seed, overwrite=True, **SPRING)
+    with np.load(made) as archive:
+        positions = {split: archive[f"{split}_pos"] for split in SPLITS}
+    for path in made.parent.glob(f"{made.stem}*"):
+        path.unlink()
+    frames = {s: draw_shapes(positions[s], shapes, 32, noise=noise, seed=i) for i, s in enumerate(SPLITS)}
+    write_video(file, frames, positions)
+
+
+def write_video(file: Path, frames: dict[str, np.ndarray], positions: dict[str, np.ndarray]) -> None:
+    """Write `file` with the frames and the true positions of each split."""
+    arrays = {f"{split}_x": array for split, array in frames.items()}
+    arrays |= {f"{split}_pos": array.astype(np.float32) for split, array in positions.items()}
+    save_npz(file, arrays)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from data_gen.iterators import DataIterator
 from nn.stn import axis_weights
-from physics_models import checkpoints, discovery, staged
+from physics_models import checkpoints, staged, supervision
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted
 from physics_models.physics_net import PhysicsNet
@@ -56,7 +56,7 @@ def training(data, folder, settings=QUICK, net=None, **more) -> StagedTraining:
 def quick(monkeypatch):
     """Stages without their evaluation, eager (for a few steps that is quicker than tracing); anything is found."""
     monkeypatch.setattr(PhysicsNet, "eval", lambda *_, **__: {})
-    monkeypatch.setattr(discovery.Verdict, "found", True)
+    monkeypatch.setattr(supervision.Verdict, "found", True)
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -152,7 +152,7 @@ def test_a_fitted_state_leaves_the_bouncing_balls_nothing_to_fit(data, tmp_path,
 
 
 def test_where_the_objects_are_not_found_the_later_stages_do_not_begin(data, tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(discovery.Verdict, "found", False)
+    monkeypatch.setattr(supervision.Verdict, "found", False)
     with pytest.raises(ExperimentError, match="not found.*--n_objs.*--seed"):
         training(data, tmp_path).run()
     assert checkpoints.load(tmp_path).progress["stage_step"] == 3  # what was trained is kept

@@ -14,7 +14,10 @@ from absl.testing import flagsaver
 from command import run_main
 from one_command import load_command
 
+from data_gen.iterators import load_frames
 from physics_models.errors import ExperimentError
+from physics_models.staged import Stage
+from runners.reproduce import discovery
 from runners.reproduce.report import with_error, write_report
 from runners.run_base import FLAGS
 
@@ -92,7 +95,7 @@ def test_finished_runs_are_not_run_again_and_given_flags_go_to_the_runs(tmp_path
     def run(arguments):
         calls.append(arguments)
         (tmp_path / "spring_color-corrected").mkdir()
-        return 1, "error: the objects were not found with any seed"
+        return 1, "error: objects not found: 3.0% of what moves is explained"
 
     monkeypatch.setattr(command, "run_and_show", run)
     given = ["--calibrated_coords=True", "--joint_steps=7", "--vel_encoder=gauss_newton"]
@@ -193,3 +196,39 @@ def test_the_command_as_it_is_typed(tmp_path):
     )  # fmt: skip
     assert ended.returncode == 1
     assert ended.stderr == f"error: {tmp_path}: holds no measured run, <task>/seed<N>.json\n"
+
+
+def test_discovery_is_measured_once_and_its_tables_replace_the_old_ones(tmp_path, monkeypatch):
+    entry = {"ok": 0.98, "ok_unnamed": 0.99, "within_3_px": 1.0, "cpu_seconds": 70, "stack": "TensorFlow 2"}
+    runs = []
+    monkeypatch.setattr(discovery, "make_video", lambda name, file: None)
+    monkeypatch.setattr(discovery, "run", lambda file, name, seed, *more: runs.append((name, seed)) or entry)
+    for seeds in ([0], [0, 1]):
+        discovery.run_all(tmp_path, ["spring_color", "same_discs"], seeds, "motion", Stage(600, 32, 1e-3))
+    assert runs == [("spring_color", 0), ("same_discs", 0), ("spring_color", 1), ("same_discs", 1)]
+    page = tmp_path / "discovery.md"
+    page.write_text(f"What was measured.\n\n{discovery.HEADING}\n\nold\n")
+    discovery.write_runs(tmp_path, page)
+    text = page.read_text()
+    assert text.startswith(f"What was measured.\n\n{discovery.HEADING}\n") and "old" not in text
+    row = "| spring_color | motion | 600 × 32 | 0, 1 | 2 of 2 | 0.980 0.980 | 0.990 0.990 | 1.000 1.000 | 70 |"
+    assert row in text.splitlines()
+    with pytest.raises(ExperimentError, match="--videos.*nothing"):
+        discovery.run_all(tmp_path, ["nothing"], [0], "motion", Stage(600, 32, 1e-3))
+    (tmp_path / discovery.RESULTS).write_text("{")
+    with pytest.raises(ExperimentError, match=discovery.RESULTS):
+        discovery.write_runs(tmp_path, page)
+
+
+def test_the_grey_shapes_are_made_once_and_trained_on_as_a_users_video(tmp_path, monkeypatch, command, flags):
+    calls = []
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: calls.append(arguments) or (1, "objects not found"))
+    monkeypatch.setattr(command, "GREY_SIZES", (3, 2, 2))
+    flags(f"--experiments={tmp_path}", f"--data_dir={tmp_path}")
+    command.reproduce("grey_shapes", 1)
+    files = command.make_grey(1, tmp_path / "grey_shapes")
+    frames = {name: load_frames(path, ("test",))["test"] for name, path in zip(("train", "test"), files[:2])}
+    assert frames["train"].shape == (2, 12, 32, 32, 1) and frames["test"].shape == (2, 30, 32, 32, 1)
+    assert {"--task=custom", f"--data_file={files.train}", f"--test_data_file={files.test}"} <= set(calls[0])
+    assert files.physics["k"] == 3 and not command.make_grey(2, tmp_path / "grey_shapes").train.samefile(files.train)
+    assert json.loads((tmp_path / "grey_shapes" / "seed1.json").read_text())["found"] is False

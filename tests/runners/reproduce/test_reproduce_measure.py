@@ -103,7 +103,8 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data):
     net = PhysicsNet(TASKS["spring_color"])
     checkpoints.save(folder, net.variables_by_name(), {"iteration": 0})
     write_marker(folder, {}, net.get_config())
-    result = measure.measure_run("spring_color", 0, folder, small_data, Stage(2, 4, 1e-3))
+    files = measure.DataFiles.of_task("spring_color", small_data)
+    result = measure.measure_run("spring_color", 0, folder, files, Stage(2, 4, 1e-3))
     assert result["true"] == {"k": 4.0, "l": 6.0} and result["parameters"] == pytest.approx({"k": 1.0, "l": 1.0})
     assert result["calibrated"]["l"] == pytest.approx(31 / 32)
     assert len(result["ssim"]) == len(result["lstm"]["ssim"]) == len(result["position_error"]["per_step"]) == 26

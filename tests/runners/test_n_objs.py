@@ -1,0 +1,35 @@
+"""--n_objs=auto: the number of objects of a video of one's own."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from physics_models.errors import ExperimentError
+from runners import run_base, run_physics
+from runners.reproduce.shapes import draw_shapes, drift
+
+
+@pytest.mark.parametrize(
+    "shapes", [["disc"], ["disc", "plus"], ["disc", "plus", "bar"], ["ring", "plus", "bar", "pole"]], ids=len
+)
+def test_the_frames_tell_how_many(shapes, caplog):
+    side = 36
+    frames = draw_shapes(drift(60, 12, len(shapes), side, 5.0, speed=1.5, seed=3), shapes, side, noise=5.0)
+    with caplog.at_level(logging.INFO, "tf.note"):
+        assert run_physics.count_objects(np.repeat(frames, 3, axis=-1)) == len(shapes)
+    assert f"{len(shapes)} moving object" in caplog.text and "not sure" not in caplog.text
+
+
+def test_where_nothing_moves_the_number_is_asked_for():
+    with pytest.raises(ExperimentError, match="--n_objs=auto"):
+        run_physics.count_objects(np.full([3, 12, 36, 36, 1], 90, np.uint8))
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", ""])
+def test_the_flag_is_a_number_or_auto(value):
+    assert run_base.COUNT.parse("3") == 3 and run_base.COUNT.parse(2) == 2 and run_base.COUNT.parse("auto") == "auto"
+    with pytest.raises(ValueError, match="or auto"):
+        run_base.COUNT.parse(value)
