@@ -7,8 +7,8 @@ once per frame. No label and no color model enters. The steps:
 2. `find_blobs`: connected moving pixels. A frame is *clear* if it has exactly N blobs; in the others objects touch or
    hide each other.
 3. `cluster_looks`, `name_blobs`: k-means on what the blobs look like, under the constraint that each kind of object
-   appears exactly once per frame. `ratio` says whether the looks tell the objects apart; where they do not, `track`
-   keeps names within a sequence.
+   appears exactly once per frame. `ratio` says whether the looks tell the objects apart; where they do not,
+   `nn.tracking` keeps names within a sequence.
 
 Frames are float32 [F, H, H, C] in [0, 1]. Positions are (x, y) in pixels; pixel i has its middle at i + 0.5.
 """
@@ -225,26 +225,3 @@ def cluster_looks(looks: np.ndarray, share: float, random: np.random.RandomState
     gap = costs[:, 1] - costs[:, 0]
     ambiguous = float((gap < AMBIGUOUS_GAP * np.median(gap)).mean())
     return Kinds(best, share, agreement, float(second / max(first, TINY)), ambiguous)
-
-
-def track(positions: np.ndarray) -> np.ndarray:
-    """Positions [S, T, N, 2] with the objects of each sequence in one order throughout.
-
-    Each frame's objects are assigned to where the last two frames let them be expected, at constant velocity, so
-    that the summed squared distance is smallest. Frames with NaN are left out, and stay NaN.
-    """
-    tracked, every = positions.copy(), orders(positions.shape[2])
-    last, velocity = positions[:, 0].copy(), np.zeros_like(positions[:, 0])
-    since = np.ones(len(positions))  # frames since `last` was seen
-    for t in range(1, positions.shape[1]):
-        seen, known = np.isfinite(positions[:, t]).all((1, 2)), np.isfinite(last).all((1, 2))
-        expected = last + velocity * since[:, None, None]
-        distance = np.square(positions[:, t][:, every] - expected[:, None]).sum((2, 3))  # [S, N!]
-        order = every[np.where(np.isfinite(distance), distance, np.inf).argmin(1)]
-        now = np.take_along_axis(positions[:, t], order[:, :, None], axis=1)
-        moved = (seen & known)[:, None, None]
-        velocity = np.where(moved, (now - last) / since[:, None, None], velocity)
-        last = np.where(seen[:, None, None], now, last)
-        since = np.where(seen, 1.0, since + 1.0)
-        tracked[:, t] = now
-    return tracked

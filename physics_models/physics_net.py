@@ -16,6 +16,7 @@ from nn.decoders import ConvSTDecoder
 from nn.encoders import ENCODERS, VelocityEncoder
 from nn.initial_state import fitted_state
 from nn.plain import ConvSTDecoderPlain
+from nn.tracking import track
 from physics_models import viz
 from physics_models.base import BaseNet, choose
 from physics_models.errors import ExperimentError
@@ -46,7 +47,8 @@ class PhysicsNet(BaseNet):
 
     Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
     cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that keeps
-    lengths (`nn.stn.grid_points`); `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
+    lengths (`nn.stn.grid_points`); `track_objects` keeps the names of objects that look the same (`nn.tracking`);
+    `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
     float32.
     """
 
@@ -62,6 +64,7 @@ class PhysicsNet(BaseNet):
         lstm_layers: int = 1,
         vel_encoder: str = "mlp",
         calibrated_coords: bool = False,
+        track_objects: bool = False,
         mixed_precision: bool = False,
         **kwargs: Any,
     ):
@@ -69,10 +72,10 @@ class PhysicsNet(BaseNet):
         self.settings = {
             "color": color, "alt_vel": alt_vel, "encoder_type": encoder_type, "decoder_type": decoder_type,
             "recurrent_units": recurrent_units, "lstm_layers": lstm_layers, "vel_encoder": vel_encoder,
-            "calibrated_coords": calibrated_coords, "mixed_precision": mixed_precision,
+            "calibrated_coords": calibrated_coords, "track_objects": track_objects, "mixed_precision": mixed_precision,
         }  # fmt: skip
         self.autoencoder_loss = autoencoder_loss
-        self.vel_encoder = vel_encoder
+        self.vel_encoder, self.track_objects = vel_encoder, track_objects
         cell_class = choose(CELLS, task.cell_type, "cell_type")
         if task.n_objs < cell_class.min_objs:
             raise ExperimentError(f"--cell_type={task.cell_type}: needs at least {cell_class.min_objs} objects")
@@ -120,6 +123,8 @@ class PhysicsNet(BaseNet):
         """Positions [B, T, 2N], masks [B·T, H, H, N + 1] and masked objects [N, B·T, H, H, C] of `frames`."""
         encoding = self.encoder(tf.reshape(frames, [-1, *frames.shape[2:]]))
         positions = tf.reshape(encoding.positions, [-1, tf.shape(frames)[1], 2 * self.task.n_objs])
+        if self.track_objects:  # masks and masked objects stay in each frame's order
+            positions = track(positions)
         return positions, encoding.masks, encoding.masked_objects
 
     def initial_state(self, enc_pos: tf.Tensor) -> State:

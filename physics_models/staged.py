@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nn.tracking import track
 from physics_models import discovery, supervision
 from physics_models.base import log_metrics
 from physics_models.checkpoints import Checkpoint
@@ -234,11 +235,19 @@ class StagedTraining:
 
 
 def encode_all(net: PhysicsNet, frames: np.ndarray) -> np.ndarray:
-    """Encoded positions float32 [S, T, 2N] (pixels) of uint8 `frames` [S, T, H, H, C]."""
+    """Encoded positions float32 [S, T, 2N] (pixels) of uint8 `frames` [S, T, H, H, C]; as `PhysicsNet.encode`."""
     encode = tf.function(lambda batch: net.encoder(net.to_float(batch)).positions, autograph=False)
     flat = frames.reshape(-1, *frames.shape[2:])
     parts = [encode(tf.constant(flat[i : i + ENCODED_AT_ONCE])) for i in range(0, len(flat), ENCODED_AT_ONCE)]
-    return np.concatenate([part.numpy() for part in parts]).reshape(*frames.shape[:2], -1)
+    positions = np.concatenate([part.numpy() for part in parts]).reshape(*frames.shape[:2], -1)
+    return track(tf.constant(positions)).numpy() if net.track_objects else positions
+
+
+def look_the_same(net: PhysicsNet, frames: np.ndarray) -> bool:
+    """Whether single frames of uint8 [S, T, H, H, C] do not tell the N objects apart: `net` is to track them."""
+    flat = frames.reshape(-1, *frames.shape[2:])
+    kinds = discovery.scan(flat, lambda part: net.to_float(tf.constant(part)).numpy())[1].get(net.task.n_objs)
+    return kinds is not None and not kinds.distinct
 
 
 def position_loss(net: PhysicsNet, positions: tf.Tensor) -> tf.Tensor:

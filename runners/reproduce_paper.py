@@ -7,8 +7,8 @@ PYTHONPATH=. python runners/reproduce_paper.py --discovery --seeds=0,1 --supervi
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
 kept in seed<N>.json beside it: a measured run is not run again, an interrupted one is resumed. Flags of
 run_physics.py that are given here go to every run; with `--vel_encoder=gauss_newton --calibrated_coords` the folder is
-`<task>-corrected`. `--task=grey_shapes` are videos of two grey shapes of equal brightness on a spring, another pair for
-each seed.
+`<task>-corrected`. Beside the original's tasks there are videos of grey shapes of equal brightness:
+`grey_shapes`, another pair on a spring for each seed; `same_shapes` and `same_bodies`, whose objects look the same.
 
 `--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
 discovery.md how well the objects are found.
@@ -26,6 +26,7 @@ from pathlib import Path
 
 from absl import flags
 
+from data_gen.recipes import RECIPES
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
 from physics_models.tasks import get_task
@@ -47,11 +48,11 @@ flags.DEFINE_bool("collect", False, "train nothing: write the report of the meas
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
 
-GREY = "grey_shapes"
 SEEDS = {
-    "spring_color": 3, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1, GREY: 5
+    "spring_color": 3, "spring_color_half": 2, "bouncing_balls": 2, "3bp_color": 3, "mnist_spring_color": 1,
+    "grey_shapes": 5, "same_shapes": 2, "same_bodies": 2,
 }  # fmt: skip
-GREY_NOISE, GREY_SIZES = 5.0, (2000, 200, 300)
+GREY_SIZES = (2000, 200, 300)  # sequences of the splits
 # Every other flag of run_physics.py goes on to the runs.
 SET_HERE = ("schedule", "seed", "save_dir", "color", "resume", "use_ckpt", "ckpt_dir", "test_mode", "overwrite")
 VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-calibrated", (False, False): ""}
@@ -70,7 +71,9 @@ def main(argv: list[str]) -> None:
     if FLAGS.discovery:
         discover()
         return
-    tasks = list(SEEDS) if FLAGS.all else [FLAGS.task if FLAGS.task == GREY else get_task(FLAGS.task).name]
+    if FLAGS.task and FLAGS.task not in SEEDS:
+        raise ExperimentError(f"--task={FLAGS.task}: no such task; choose one of {', '.join(SEEDS)}")
+    tasks = list(SEEDS) if FLAGS.all else [FLAGS.task]
     for task in [] if FLAGS.collect else tasks:
         for seed in FLAGS.seeds.split(",") if FLAGS.seeds else range(SEEDS[task]):
             reproduce(task, int(seed))
@@ -98,9 +101,12 @@ def reproduce(task: str, seed: int) -> None:
         logger.info("%s: measured already", numbers)
         return
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
-    files = make_grey(seed, data_dir / GREY) if task == GREY else DataFiles.of_task(task, data_dir)
+    if made := shapes.MADE.get(task):
+        files = make_grey(made, seed, data_dir / task)
+    else:
+        files = DataFiles.of_task(task, data_dir)
     if train(task, seed, folder, files):
-        stage = staged_run.settings_from_flags(get_task("spring_color" if task == GREY else task), "mlp").positions
+        stage = staged_run.settings_from_flags(get_task(made.task if made else task), "mlp").positions
         entry = measure_run(task, seed, folder, files, stage)
     else:
         entry = describe_run(task, seed, folder)
@@ -108,24 +114,25 @@ def reproduce(task: str, seed: int) -> None:
     logger.info("%s: written", numbers)
 
 
-def make_grey(seed: int, folder: Path) -> DataFiles:
-    """The files of the pair of grey shapes of this seed; made in `folder` where they are missing."""
-    number = seed % len(shapes.PAIRS)
-    pair, files = shapes.PAIRS[number], []
-    for seq_len, sizes in ((12, GREY_SIZES), (30, (10, 10, GREY_SIZES[2]))):
-        file = folder / f"{'_'.join(pair)}_sl{seq_len}.npz"
+def make_grey(made: shapes.Made, seed: int, folder: Path) -> DataFiles:
+    """The files of the grey shapes of this seed; made in `folder` where they are missing."""
+    number, recipe = seed % len(made.shapes), RECIPES[made.task]
+    files = []
+    for seq_len, sizes in ((recipe.train_len, GREY_SIZES), (recipe.test_len, (10, 10, GREY_SIZES[2]))):
+        file = folder / f"{'_'.join(made.shapes[number])}_sl{seq_len}.npz"
         if not file.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            shapes.make_pair(file, pair, seq_len, sizes, GREY_NOISE, seed=1000 * seq_len + number)
+            shapes.make_shapes(file, made, number, seq_len, sizes, seed=1000 * seq_len + number)
         files.append(file)
-    return DataFiles(*files, shapes.SPRING)
+    return DataFiles(*files, {**recipe.physics, **made.physics})
 
 
 def train(task: str, seed: int, folder: Path, files: DataFiles) -> bool:
     """Run run_physics.py to its end; False if it does not find the objects."""
-    if task == GREY:
+    if made := shapes.MADE.get(task):
+        as_in = get_task(made.task)
         of_task = ["--task=custom", f"--data_file={files.train}", f"--test_data_file={files.test}"]
-        of_task += ["--cell_type=spring_ode_cell", "--n_objs=2"]
+        of_task += [f"--{name}={getattr(as_in, name)}" for name in ("cell_type", "n_objs", "input_steps", "pred_steps")]
     else:
         of_task = [f"--task={task}", "--color=true"]
     command = [

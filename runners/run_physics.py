@@ -27,6 +27,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
 from physics_models.physics_net import CELLS, DECODERS, ENCODERS, VEL_ENCODERS, PhysicsNet
 from physics_models.run_log import save_code
+from physics_models.staged import look_the_same
 from physics_models.summaries import Summaries, check_tensorboard
 from physics_models.tasks import Task, get_task
 from runners import distributed, run_base, staged_run
@@ -158,8 +159,10 @@ def count_objects(frames: np.ndarray) -> int:
 
 def evaluate(task: Task) -> None:
     """Evaluate a checkpoint on the test file."""
-    net = build(task)
-    net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
+    folder = FLAGS.ckpt_dir or FLAGS.save_dir
+    marker = experiment.read_marker(folder) if Path(folder).is_dir() else None
+    net = build(task, track_objects=bool(marker) and marker.config.get("track_objects", False))
+    net.restore(checkpoints.load(folder))
     data = load_data(task, "test")
     experiment.check_usable(FLAGS.save_dir)
     experiment.make_folder(FLAGS.save_dir)
@@ -185,6 +188,9 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     elif FLAGS.use_ckpt:
         net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     test_data, data = load_data(task, "test"), load_data(task, "train")
+    tracked = staged and look_the_same(net, data["train"].X)
+    if tracked:
+        net = build(task, track_objects=True)
     if not staged:  # the stages have batch sizes and an order of their own
         check_batch_size(data["train"].X, FLAGS.batch_size)
         if checkpoint:
@@ -202,7 +208,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
             return net
 
         if staged:
-            net = staged_run.train(task, lambda *which: ready(build(*which)), data, resume=bool(checkpoint))
+            net = staged_run.train(task, lambda *which: ready(build(*which, tracked)), data, resume=bool(checkpoint))
         else:
             distributed.distribute(net, strategy)
             ready(net).train(
@@ -231,7 +237,7 @@ def prepare_save_dir(run: InterruptedRun | None) -> None:
     experiment.make_folder(FLAGS.save_dir)
 
 
-def build(task: Task, seed: int | None = None) -> PhysicsNet:
+def build(task: Task, seed: int | None = None, track_objects: bool = False) -> PhysicsNet:
     """The network and its optimizer, as the flags say; `seed` in place of `--seed`."""
     seed = FLAGS.seed if seed is None else seed
     if seed is not None:
@@ -241,7 +247,7 @@ def build(task: Task, seed: int | None = None) -> PhysicsNet:
         "vel_encoder", "calibrated_coords", "mixed_precision",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: FLAGS[name].value for name in names}
-    net = MODELS[FLAGS.model](task, **chosen)
+    net = MODELS[FLAGS.model](task, track_objects=track_objects, **chosen)
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net
 

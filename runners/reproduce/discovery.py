@@ -28,7 +28,7 @@ from physics_models.staged import Stage, StagedTraining, encode_all, settings_fo
 from physics_models.tasks import TASKS
 from runners import machine
 from runners.reproduce.report import table
-from runners.reproduce.shapes import SPLITS, draw_shapes, drift, make_pair, write_video
+from runners.reproduce.shapes import SPLITS, SPRING, Made, draw_shapes, drift, make_shapes, write_video
 from runners.run_base import logger
 
 SIZES = (2000, 200, 300)  # sequences of the splits
@@ -77,7 +77,7 @@ def make_video(name: str, file: Path) -> None:
     if not video.shapes:
         make_dataset(video.task, str(file), recipe.train_len, sizes)
     elif not video.straight:
-        make_pair(file, video.shapes, recipe.train_len, sizes, video.noise, seed)
+        make_shapes(file, Made(video.task, SPRING, (video.shapes,), video.noise), 0, recipe.train_len, sizes, seed)
     else:
         side, count = int(STRAIGHT["side"]), len(video.shapes)
         frames, positions = {}, {}

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_gen.recipes import make_dataset
+from data_gen.recipes import RECIPES, make_dataset
 from physics_models.experiment import save_npz
 
 SPLITS = ("train", "valid", "test")
+SPRING = {"k": 3, "equil": 5, "radius": 4, "vx0_max": 6.0, "vy0_max": 6.0}  # as `data_gen` takes it
 PAIRS = (("disc", "plus"), ("bar", "ring"), ("square", "wedge"), ("diamond", "pole"), ("ring", "plus"))
-SPRING = {"k": 3, "equil": 5, "radius": 4, "vx0_max": 6.0, "vy0_max": 6.0}  # the pairs' physics, as `data_gen` takes it
+
+
+class Made(NamedTuple):
+    """Videos of grey shapes that move as in a task of the original."""
+
+    task: str
+    physics: dict[str, Any]  # changes of the task's
+    shapes: tuple[tuple[str, ...], ...]  # row s % len is of seed s
+    noise: float = 5.0  # standard deviation, grey levels
+
+
+MADE = {
+    "grey_shapes": Made("spring_color", SPRING, PAIRS),
+    "same_shapes": Made("spring_color", SPRING, (("disc", "disc"),)),
+    "same_bodies": Made("3bp_color", {"radius": 3}, (("disc", "disc", "disc"),)),
+}
 SUBPIXELS = 4  # each way, for the share of a pixel that a shape covers
 BRIGHTNESS = 0.7
 
@@ -66,17 +83,16 @@ def drift(count: int, steps: int, n_objs: int, side: int, margin: float, speed: 
     return margin + span - np.abs(way % (2 * span) - span)
 
 
-def make_pair(
-    file: Path, shapes: Sequence[str], seq_len: int, sizes: tuple[int, int, int], noise: float, seed: int
-) -> None:
-    """Write `file`, an .npz as `data_gen` writes it: two `shapes` on the spring `SPRING`, frames of 32 pixels."""
-    made = file.with_name(f"{file.stem}_trajectories.npz")
-    make_dataset("spring_color", str(made), seq_len, sizes, seed=seed, overwrite=True, **SPRING)
-    with np.load(made) as archive:
+def make_shapes(file: Path, made: Made, number: int, seq_len: int, sizes: tuple[int, int, int], seed: int) -> None:
+    """Write `file`, an .npz as `data_gen` writes it: the shapes of row `number` of `made`, under its task's physics."""
+    drawn = file.with_name(f"{file.stem}_trajectories.npz")
+    make_dataset(made.task, str(drawn), seq_len, sizes, seed=seed, overwrite=True, **made.physics)
+    with np.load(drawn) as archive:
         positions = {split: archive[f"{split}_pos"] for split in SPLITS}
-    for path in made.parent.glob(f"{made.stem}*"):
+    for path in drawn.parent.glob(f"{drawn.stem}*"):
         path.unlink()
-    frames = {s: draw_shapes(positions[s], shapes, 32, noise=noise, seed=i) for i, s in enumerate(SPLITS)}
+    shapes, side = made.shapes[number], RECIPES[made.task].img_size
+    frames = {s: draw_shapes(positions[s], shapes, side, noise=made.noise, seed=i) for i, s in enumerate(SPLITS)}
     write_video(file, frames, positions)
 
 

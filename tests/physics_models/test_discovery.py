@@ -11,7 +11,7 @@ from PIL import Image
 
 from physics_models import discovery, motion
 from physics_models.discovery import Discovery
-from runners.reproduce.shapes import draw_shapes, drift
+from runners.reproduce.shapes import draw_shapes
 
 PLUS, DISC, BAR = "plus", "disc", "bar"
 
@@ -120,19 +120,6 @@ def test_objects_of_one_look_are_reported_as_such(shapes, noise):
     found = discovery.discover(made_video(shapes, 80, noise=noise)[0], len(shapes), to_float)
     assert found.kinds.ratio < motion.DISTINCT_RATIO and not found.kinds.distinct
     assert any("look the same" in line for line in discovery.describe(found))
-
-
-def test_tracking_keeps_names_within_a_sequence_also_across_gaps_and_crossings():
-    truth = drift(50, 12, 3, 64, 6.0, speed=2.0)
-    random = np.random.RandomState(0)
-    mixed = np.stack([[frame[random.permutation(3)] for frame in sequence] for sequence in truth])
-    mixed[:, 5] = np.nan  # a frame that is not clear
-    tracked = motion.track(mixed)
-    assert np.isnan(tracked[:, 5]).all()
-    right = []
-    for sequence, true in zip(np.delete(tracked, 5, 1), np.delete(truth, 5, 1)):
-        right.append(any(np.allclose(sequence[:, list(order)], true) for order in permutations(range(3))))
-    assert np.mean(right) > 0.85  # where two objects collide and reflect in the same step none can tell
 
 
 def test_nothing_depends_on_chance():

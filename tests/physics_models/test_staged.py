@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,6 +185,19 @@ def test_nan_stops_the_run_and_leaves_the_checkpoint_before(data, tmp_path, quic
     with pytest.raises(ExperimentError, match="--autoencoder_rate"):
         run.run()
     assert np.isfinite(checkpoints.load(tmp_path).arrays["net/decoder/logsigma"])
+
+
+def test_objects_that_look_the_same_are_tracked_from_frame_to_frame():
+    net, positions = build(), np.tile(drift(1, 4, 2, 20, 3.0, speed=1.0), [40, 1, 1, 1])
+    positions[:, 1::2] = positions[:, 1::2, ::-1]  # as an encoder may name them
+    apart = drift(40, 4, 2, 20, 3.0, speed=1.0)
+    same, other = (draw_shapes(apart, shapes, 20, radius=2.0) for shapes in (["disc"] * 2, ["plus", "disc"]))
+    assert staged.look_the_same(net, same) and not staged.look_the_same(net, other)
+    net.encoder = lambda frames: SimpleNamespace(positions=tf.constant(np.float32(positions.reshape(-1, 4))))
+    jumping = staged.encode_all(net, np.zeros([40, 4, 20, 20, 1], np.uint8))
+    net.track_objects = True
+    tracked = staged.encode_all(net, np.zeros([40, 4, 20, 20, 1], np.uint8))
+    assert np.abs(np.diff(jumping, axis=1)).max() > 2.0 > 1.1 > np.abs(np.diff(tracked, axis=1)).max()
 
 
 def test_settings_follow_task_and_initial_state():

@@ -19,6 +19,7 @@ from physics_models.errors import ExperimentError
 from physics_models.staged import Stage
 from runners.reproduce import discovery
 from runners.reproduce.report import with_error, write_report
+from runners.reproduce.shapes import MADE
 from runners.run_base import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,9 +227,12 @@ def test_the_grey_shapes_are_made_once_and_trained_on_as_a_users_video(tmp_path,
     monkeypatch.setattr(command, "GREY_SIZES", (3, 2, 2))
     flags(f"--experiments={tmp_path}", f"--data_dir={tmp_path}")
     command.reproduce("grey_shapes", 1)
-    files = command.make_grey(1, tmp_path / "grey_shapes")
+    made = MADE["grey_shapes"]
+    files = command.make_grey(made, 1, tmp_path / "grey_shapes")
     frames = {name: load_frames(path, ("test",))["test"] for name, path in zip(("train", "test"), files[:2])}
     assert frames["train"].shape == (2, 12, 32, 32, 1) and frames["test"].shape == (2, 30, 32, 32, 1)
     assert {"--task=custom", f"--data_file={files.train}", f"--test_data_file={files.test}"} <= set(calls[0])
-    assert files.physics["k"] == 3 and not command.make_grey(2, tmp_path / "grey_shapes").train.samefile(files.train)
+    assert files.physics["k"] == 3 and files.train.name == "bar_ring_sl12.npz"
+    command.reproduce("grey_shapes", 6)  # the same pair
+    assert len(list((tmp_path / "grey_shapes").glob("*.npz"))) == 2
     assert json.loads((tmp_path / "grey_shapes" / "seed1.json").read_text())["found"] is False
