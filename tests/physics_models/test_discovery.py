@@ -137,3 +137,12 @@ def test_the_picture_shows_looks_and_centres(tmp_path):
     assert pixels.shape == (tile, 7 * tile, 3)
     colored = (np.ptp(pixels.astype(int), axis=-1) > 60).reshape(tile, 7, tile).any((0, 2))
     assert not colored[:2].any() and colored[2:].all()  # the marks; everything else is grey
+
+
+def test_a_weak_shadow_is_no_object():
+    """A hundredth of the object's summed square, as on the film of an apple; and an object of half the contrast is."""
+    frames, positions = made_video([DISC])
+    other = draw_shapes(positions[:, ::-1] * [1, 0] + [0, 27], [DISC], SIDE)
+    found = [motion.estimate_n_objs(discovery.discover(np.maximum(frames, np.uint8(other * share)), 1, to_float).every)
+             for share in (0.1, 0.5)]  # fmt: skip
+    assert found == [1, 2]
