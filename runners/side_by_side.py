@@ -22,7 +22,7 @@ import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without 
 import tensorflow as tf
 
 from data_gen.errors import DataError
-from data_gen.files import SPLITS, save_dataset
+from data_gen.files import save_dataset
 from data_gen.iterators import load_frames
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import tf1_checkpoint
@@ -82,7 +82,7 @@ def flags() -> CommandParser:
     flag("--anneal_lr", choices=["true", "false"], default="true", help="divide the rate by 5 after 75 %% of the steps")
     flag("--seed", type=int, default=0, help="of weights and data")
     flag("--test_sequences", type=int, default=10, help="sequences to validate on, and to test on, 5 to 99")
-    flag("--data_dir", **folder, help="take the sequences from the task's files here, rather than make them")
+    flag("--data_dir", **folder, help="take the sequences from the data files there; those missing are made")
     flag("--pairs", type=int, default=1, help="how often to run both, in turns; all but the first give times alone")
     flag("--note", default="", help="a remark to print below the table")
     flag("--list", **folder, help="only print the table of the runs in a folder")
@@ -133,26 +133,24 @@ def run_case(
     code, data = folder / "clone", folder / "clone" / "data" / "datasets"
     folder.mkdir(parents=True)
     runs: list[dict[str, Any]] = []
-    facts = {"flags": arguments, "original": python[1], "port": machine.stack(), "note": options.note, "runs": runs}
-    facts["commit"] = original.copy_clone(clone, code)
+    commit = original.copy_clone(clone, code)
+    facts = {"flags": arguments, "commit": commit, "original": python[1], "port": machine.stack(), "runs": runs}
+    facts["note"] = options.note
     write_data(options, task, data)
     weights = start_weights(task, rule, rate, options.seed)
-    sides = {  # the command, the folder to run it in, its PYTHONPATH, further flags
-        "original": ([python[0], "runners/run_physics.py"], code, ".", {}),
-        "port": ([sys.executable, str(ROOT / "runners" / "run_physics.py")], folder, str(ROOT),
-                 {"data_dir": data, "seed": options.seed}),
-    }  # fmt: skip
     turns = [(n, side) for n in range(1, options.pairs + 1) for side in numbers.SIDES[:: 1 if n % 2 else -1]]
-    for side in numbers.SIDES:
-        tf1_checkpoint.write_folder(folder / side, lambda made: tf1_checkpoint.write_tf1(weights, made))
+    for pair, side in turns:
+        run = numbers.run_folder(folder, side, pair)
+        tf1_checkpoint.write_folder(run, lambda made: tf1_checkpoint.write_tf1(weights, made))
     try:
         for pair, side in turns:
             run = numbers.run_folder(folder, side, pair)
-            if pair > 1:
-                tf1_checkpoint.write_folder(run, lambda made: tf1_checkpoint.write_tf1(weights, made))
-            command, place, path, more = sides[side]
-            given = {**arguments, "save_dir": run, "debug": "true" if pair > 1 else "false", **more}
-            command = command + [f"--{name}={value}" for name, value in given.items()]
+            given = {**arguments, "save_dir": run, "debug": str(pair > 1).lower()}
+            command, place, path = [python[0], "runners/run_physics.py"], code, "."
+            if side == "port":
+                command, place, path = [sys.executable, str(ROOT / "runners" / "run_physics.py")], folder, str(ROOT)
+                given.update(data_dir=data, seed=options.seed)
+            command += [f"--{name}={value}" for name, value in given.items()]
             output = folder / f"{run.name}_output.txt"
             ended = processes.run(command, place, path, run, output, options.steps, pair > 1)
             runs.append({"side": side, "pair": pair, **ended})
@@ -171,16 +169,16 @@ def run_case(
 def write_data(options: argparse.Namespace, task: str, folder: Path) -> None:
     """The task's two files, below `folder`: one batch to train on, `--test_sequences` in the other splits."""
     recipe, sizes = RECIPES[task], (options.batch_size, options.test_sequences, options.test_sequences)
-    for i, (file, length) in enumerate(((recipe.train_file, recipe.train_len), (recipe.test_file, recipe.test_len))):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        if not options.data_dir:
-            make_dataset(task, str(folder / file), length, sizes, seed=options.seed + i)
+    for i, (name, length) in enumerate(((recipe.train_file, recipe.train_len), (recipe.test_file, recipe.test_len))):
+        file, source = folder / name, Path(options.data_dir, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not (options.data_dir and source.exists()):
+            make_dataset(task, str(file), length, sizes, seed=options.seed + i)
             continue
-        frames = load_frames(Path(options.data_dir) / file)
-        kept = {f"{split}_x": frames[split][:n] for split, n in zip(SPLITS, sizes)}
-        if [len(array) for array in kept.values()] != list(sizes):
-            raise ExperimentError(f"--data_dir: {file} has less than {sizes} sequences in train_x, valid_x, test_x")
-        save_dataset(str(folder / file), kept)
+        kept = {f"{split}_x": frames[:n] for n, (split, frames) in zip(sizes, load_frames(source).items())}
+        if [len(frames) for frames in kept.values()] != list(sizes):
+            raise ExperimentError(f"{source}: too few sequences; need {sizes} in train_x, valid_x, test_x")
+        save_dataset(str(file), kept)
 
 
 def start_weights(task: str, rule: str, rate: float, seed: int) -> tf1_checkpoint.Arrays:

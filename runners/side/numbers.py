@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,8 @@ from runners.reproduce.report import table
 
 FACTS = "side_by_side.json"
 SIDES = ("original", "port")
-EVALUATIONS = {  # the log's split, and whether it is that of epoch 0
-    "validation before": ("valid", True), "validation after": ("valid", False),
-    "test split": ("test", False), "test file": ("test", True),
-}  # fmt: skip
+BEFORE, MEMORY = "seconds before the first step: imports, graph, first validation", "most memory, GB"
+LOSSES = ("recons", "pred", "extrap")
 
 Pair = tuple[float, float]  # the original's number and the port's
 
@@ -47,17 +46,14 @@ class Numbers:
         a, b = (dict(log.train_curve()) for log in self.logs)
         return {step: (a[step], b[step]) for step in a if step in b}
 
-    def evaluations(self) -> dict[str, Pair]:
-        """The four losses of every evaluation that both have made: the log's three, and what they are trained by."""
-        weight, found = float(self.flags["autoencoder_loss"]), {}
-        for title, (split, first) in EVALUATIONS.items():
-            both = [[e.losses for e in log.evaluations(split) if (e.epoch == 0) == first][-1:] for log in self.logs]
-            if all(both):
-                for name in ("recons", "pred", "extrap"):
-                    found[f"{title}, {name}"] = tuple(losses[0][f"eval_{name}_loss"] for losses in both)
-                recons, pred = found[f"{title}, recons"], found[f"{title}, pred"]
-                found[f"{title}, pred + {weight:g}·recons"] = tuple(p + weight * r for p, r in zip(pred, recons))
-        return found
+    def test_losses(self) -> dict[str, Pair]:
+        """The losses on the test file: the log's three, and their sum that training is about."""
+        both = [[e.losses for e in log.evaluations("test") if e.epoch == 0] for log in self.logs]
+        if not all(both):
+            return {}
+        found = {name: tuple(each[-1][f"eval_{name}_loss"] for each in both) for name in LOSSES}
+        weight = float(self.flags["autoencoder_loss"])
+        return {**found, f"pred + {weight:g}·recons": tuple(p + weight * r for r, p, _ in zip(*found.values()))}
 
     def parameters(self) -> list[Pair]:
         """The learned scalars after the last evaluation."""
@@ -66,56 +62,51 @@ class Numbers:
 
     def largest_pixel(self) -> float | None:
         """The largest difference of a predicted pixel, in the last evaluation."""
-        if not all((folder / "outputs.npz").is_file() for folder in self.folders):
+        if not self.test_losses():
             return None
         a, b = (arrays.load_outputs(folder / "outputs.npz") for folder in self.folders)
         pairs = arrays.match_sequences(a[0], b[0])
         return float(arrays.frame_errors(a, b, pairs).largest.max()) if pairs else None
 
     def largest_weight(self) -> float | None:
-        """The largest ‖original - port‖ / ‖original‖ of a learned variable; None if one of them did not train."""
-        if not all(log.evaluations("test") for log in self.logs):
+        """The largest ‖original - port‖ / ‖original‖ of a learned variable."""
+        if not self.test_losses():
             return None
         a, b = (checkpoints.load(folder).arrays for folder in self.folders)
-        shared = [name for name in a if name in b and name.startswith("net/") and not tf1_checkpoint.slot_of(name)]
-        apart = {name: np.linalg.norm(a[name] - b[name]) for name in shared}
-        return max(float(d / np.linalg.norm(a[name])) if d else 0.0 for name, d in apart.items())
+        learned = [name for name in a if name in b and name.startswith("net/") and not tf1_checkpoint.slot_of(name)]
+        apart = {name: float(np.linalg.norm(a[name] - b[name])) for name in learned}
+        return max(distance and distance / float(np.linalg.norm(a[name])) for name, distance in apart.items())
 
-    def step_seconds(self) -> list[Pair]:
-        """The median seconds of a step in each pair of runs: from one train line to the next."""
-        pairs = range(1, 1 + max((run["pair"] for run in self.runs), default=0))
-        speeds = [[log_of(run_folder(self.folder, side, n)).speed() for side in SIDES] for n in pairs]
-        return [(1 / a, 1 / b) for a, b in speeds if a and b]
-
-    def start_seconds(self) -> list[float | None]:
-        """From the start of the process to its first step: imports, graph, first validation."""
-        found: list[float | None] = [None, None]
-        for i, (side, log) in enumerate(zip(SIDES, self.logs)):
-            begin = [run["started"] for run in self.runs if (run["side"], run["pair"]) == (side, 1)]
-            if begin and log.speed() and log.commands[0].train:
-                found[i] = log.commands[0].train[0].time - begin[0] - 1 / log.speed()
-        return found
-
-    def peak_gb(self) -> list[float | None]:
-        """The memory that each has held at most."""
-        held = [[run["peak_gb"] for run in self.runs if run["side"] == side and run["peak_gb"]] for side in SIDES]
-        return [max(each, default=None) for each in held]
+    def costs(self) -> dict[str, list[float | None]]:
+        """Seconds and gigabytes: the median step of each pair of runs, what comes before the first step, and memory."""
+        found: dict[str, list[float | None]] = {}
+        for n in sorted({run["pair"] for run in self.runs}):
+            speeds = [log_of(run_folder(self.folder, side, n)).speed() for side in SIDES]
+            found[f"seconds per step, pair {n}"] = [speed and 1 / speed for speed in speeds]
+        started = {run["side"]: run["started"] for run in self.runs if run["pair"] == 1}
+        starts, tests, peaks = [], [], []
+        for side, log in zip(SIDES, self.logs):
+            tested = [e.time for e in log.evaluations("test")]
+            begun = side in started and log.speed() and log.commands[0].train
+            starts.append(begun and log.commands[0].train[0].time - started[side] - 1 / log.speed() or None)
+            tests.append(tested[-1] - tested[0] if len(tested) > 1 else None)
+            peaks.append(max((run["peak_gb"] or 0 for run in self.runs if run["side"] == side), default=0) or None)
+        return {**found, BEFORE: starts, "seconds for the test file: another graph, evaluation": tests, MEMORY: peaks}
 
     def row(self) -> dict[str, str]:
         """These runs' line of the table."""
-        losses, steps = self.train_losses(), self.step_seconds()
-        ratios = [a / b for a, b in steps]
-        ratio = short(statistics.median(ratios) if ratios else None)
-        spread = f" ({short(min(ratios))} – {short(max(ratios))})" if len(ratios) > 1 else ""
+        losses, costs = self.train_losses(), self.costs()
+        steps = [pair for name, pair in costs.items() if "per step" in name and None not in pair]
+        ratios = sorted(a / b for a, b in steps)
+        spread = f" ({short(ratios[0])} – {short(ratios[-1])})" if len(ratios) > 1 else ""
         return {
             "task": self.flags["task"], "optimizer": self.flags["optimizer"], "B": str(self.flags["batch_size"]),
-            "steps": str(len(losses)), "train loss": relative(losses.values()),
-            "test losses": relative(v for name, v in self.evaluations().items() if name.startswith("test file")),
-            "pixel": short(self.largest_pixel()), "parameters": relative(self.parameters()),
+            "steps": str(len(losses)), "train loss": relative(losses), "test losses": relative(self.test_losses()),
+            "pixel": short(self.largest_pixel()), "parameters": relative(dict(enumerate(self.parameters()))),
             "weights": short(self.largest_weight()),
-            "s per step": " / ".join(map(short, map(statistics.median, zip(*steps)))) or MISSING,
-            "ratio": ratio + spread, "start, s": " / ".join(map(short, self.start_seconds())),
-            "memory, GB": " / ".join(map(short, self.peak_gb())),
+            "s per step": " / ".join(short(statistics.median(side)) for side in zip(*steps)) or MISSING,
+            "ratio": short(statistics.median(ratios) if ratios else None) + spread,
+            "graph, s": " / ".join(map(short, costs[BEFORE])), "GB": " / ".join(map(short, costs[MEMORY])),
         }  # fmt: skip
 
     def made_with(self) -> str:
@@ -125,23 +116,21 @@ class Numbers:
         return f"{text}; {note}" if note else text
 
     def section(self) -> Section:
-        """What the report on two experiments has not by itself; frames and weights one by one are there."""
+        """What the report on two experiments has not by itself."""
         losses, row = self.train_losses(), self.row()
         curves = {letter: [(step, pair[i]) for step, pair in losses.items()] for i, letter in enumerate("AB")}
         apart = {"A - B": [(step, abs(b - a) / abs(a)) for step, (a, b) in losses.items()]}
         panels = [Panel("train_loss", "step", curves), Panel("relative difference", "step", apart)]
-        times = {f"seconds per step, pair {n}": pair for n, pair in enumerate(self.step_seconds(), 1)}
-        more = {"seconds before the first step": self.start_seconds(), "peak memory, GB": self.peak_gb()}
-        times.update({title: both for title, both in more.items() if None not in both})
         blocks: list[Block] = [
-            Paragraph(f"A is the original, B the port. {self.made_with()}."),
-            Table("Largest differences, relative but for the pixel; original / port", list(row), [list(row.values())]),
-            Picture("Training loss by step", "image/svg+xml", functools.partial(draw_panels, panels)),
+            Paragraph(f"A is the original, B the port, from the same weights and batches. {self.made_with()}."),
+            Table("Largest differences, all but the pixel's relative; costs of A / B", list(row), [list(row.values())]),
+            Picture("Training loss", "image/svg+xml", functools.partial(draw_panels, panels)),
         ]
-        for title, pairs in (("Training loss by step", losses), ("Evaluations", self.evaluations()), ("Cost", times)):
-            rows = [[str(name), number(a), number(b), f"{b - a:.3g}", short(a / b if b else None)]
-                    for name, (a, b) in pairs.items()]  # fmt: skip
-            blocks.append(Table(title, [title.split()[-1], "A", "B", "B - A", "A / B"], rows))
+        for title, pairs in (("train_loss", losses), ("test file", self.test_losses()), ("cost", self.costs())):
+            rows = [[str(name), number(a), number(b)] for name, (a, b) in pairs.items()]
+            for cells, (a, b) in zip(rows, pairs.values()):
+                cells += [MISSING] * 2 if None in (a, b) else [f"{b - a:.3g}", short(a / b)]
+            blocks.append(Table(title, [title, "A", "B", "B - A", "A / B"], rows))
         return Section("Side by side", ", ".join(f"{name} {value}" for name, value in row.items()), blocks)
 
 
@@ -163,9 +152,9 @@ def short(value: float | None) -> str:
     return MISSING if value is None else f"{value:.3g}"
 
 
-def relative(pairs: Any) -> str:
+def relative(pairs: Mapping[Any, Pair]) -> str:
     """The largest relative difference of the `pairs`."""
-    return short(max((abs(b - a) / abs(a) for a, b in pairs if a), default=None))
+    return short(max((abs(b - a) / abs(a) for a, b in pairs.values() if a), default=None))
 
 
 def list_runs(folder: Path) -> list[str]:
