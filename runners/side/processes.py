@@ -76,8 +76,9 @@ def progress(run: Path, steps: int) -> str:
     log = log_of(run)
     if log.evaluations("test"):
         return "trained, at the longer sequences of the test file (another graph for the original)"
-    curve = log.train_curve()
-    return f"step {len(curve)} of {steps}, train_loss {curve[-1][1]:.6g}" if curve else "building its graph"
+    if curve := log.train_curve():
+        return f"step {len(curve)} of {steps}, train_loss {curve[-1][1]:.6g}"
+    return "at the first step" if log.evaluations("valid") else "building its graph"
 
 
 def last_line(output: Path) -> str:
