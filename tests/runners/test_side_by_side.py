@@ -149,8 +149,10 @@ def test_both_run_on_one_batch_from_the_same_weights(tmp_path, programs):
     assert [each["--save_dir"] for each in flags] == [str(out / name) for name in names]
     for each, given in zip(programs.calls, flags):
         assert each["there"] == ["checkpoint", "model.ckpt.data-00000-of-00001", "model.ckpt.index"]
-        shared = {"epochs": "20", "save_every_n_epochs": "20", "batch_size": "4", "base_lr": "0.01",
-                  "optimizer": "adam", "autoencoder_loss": "3.0", "use_ckpt": "true", "print_interval": "1"}  # fmt: skip
+        shared = {
+            "epochs": "20", "save_every_n_epochs": "20", "batch_size": "4", "base_lr": "0.01", "optimizer": "adam",
+            "autoencoder_loss": "3.0", "use_ckpt": "true", "print_interval": "1",
+        }  # fmt: skip
         assert shared.items() <= {name[2:]: value for name, value in given.items()}.items()
     first, port = programs.calls[:2]
     assert (first["argv"][0], first["cwd"], first["path"]) == ("runners/run_physics.py", str(code), ".")
