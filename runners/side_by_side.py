@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from os.path import expanduser
 from pathlib import Path
@@ -107,7 +108,7 @@ def run_all(options: argparse.Namespace) -> list[str]:
     if every:
         names = [(task, "rmsprop") for task in TASKS] + [("spring_color", rule) for rule in list(OPTIMIZERS)[1:]]
         cases = [(task, rule, save_dir / f"{task}-{rule}") for task, rule in names]
-        cases = [case for case in cases if not (case[2] / numbers.FACTS).exists()]
+        cases = [case for case in cases if not numbers.is_complete(case[2])]
     for *_, folder in cases:
         if folder.exists():
             raise ExperimentError(f"--save_dir={options.save_dir}: {folder} exists; give a new folder")
@@ -146,13 +147,14 @@ def run_case(
         for pair, side in turns:
             run = numbers.run_folder(folder, side, pair)
             given = {**arguments, "save_dir": run, "debug": str(pair > 1).lower()}
-            command, place, path = [python[0], "runners/run_physics.py"], code, "."
+            command, place, env = [python[0], "runners/run_physics.py"], code, processes.environment(".")
             if side == "port":
-                command, place, path = [sys.executable, str(ROOT / "runners" / "run_physics.py")], folder, str(ROOT)
+                command, place = [sys.executable, str(ROOT / "runners" / "run_physics.py")], folder
+                env = {**os.environ, "PYTHONPATH": str(ROOT)}
                 given.update(data_dir=data, seed=options.seed)
             command += [f"--{name}={value}" for name, value in given.items()]
             output = folder / f"{run.name}_output.txt"
-            ended = processes.run(command, place, path, run, output, options.steps, pair > 1)
+            ended = processes.run(command, place, env, run, output, options.steps, pair > 1)
             runs.append({"side": side, "pair": pair, **ended})
             if ended["code"]:
                 raise ExperimentError(

@@ -18,7 +18,7 @@ from physics_models.run_log import RunLog, read_log
 from runners import machine
 from runners.compare import arrays
 from runners.compare.figures import Panel, draw_panels
-from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, Table, number
+from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, Table, number, read_both
 from runners.reproduce.report import table
 
 FACTS = "side_by_side.json"
@@ -38,7 +38,7 @@ class Numbers:
             self.flags, self.runs = self.facts["flags"], self.facts["runs"]
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise ExperimentError(f"{folder / FACTS}: not what this command writes ({error})") from error
-        self.folder, self.folders = folder, [folder / side for side in SIDES]
+        self.folder, self.folders = folder, (folder / SIDES[0], folder / SIDES[1])
         self.logs = [log_of(each) for each in self.folders]
 
     def train_losses(self) -> dict[int, Pair]:
@@ -62,17 +62,15 @@ class Numbers:
 
     def largest_pixel(self) -> float | None:
         """The largest difference of a predicted pixel, in the last evaluation."""
-        if not self.test_losses():
-            return None
-        a, b = (arrays.load_outputs(folder / "outputs.npz") for folder in self.folders)
-        pairs = arrays.match_sequences(a[0], b[0])
+        a, b, _ = read_both(self.folders, "outputs.npz", arrays.load_outputs)
+        pairs = arrays.match_sequences(a[0], b[0]) if a and b and self.test_losses() else []
         return float(arrays.frame_errors(a, b, pairs).largest.max()) if pairs else None
 
     def largest_weight(self) -> float | None:
         """The largest ‖original - port‖ / ‖original‖ of a learned variable."""
-        if not self.test_losses():
+        a, b, _ = read_both(self.folders, "checkpoint", lambda path: checkpoints.load(path.parent).arrays)
+        if not (a and b and self.test_losses()):  # what lies there may still be the weights of the start
             return None
-        a, b = (checkpoints.load(folder).arrays for folder in self.folders)
         learned = [name for name in a if name in b and name.startswith("net/") and not tf1_checkpoint.slot_of(name)]
         apart = {name: float(np.linalg.norm(a[name] - b[name])) for name in learned}
         return max(distance and distance / float(np.linalg.norm(a[name])) for name, distance in apart.items())
@@ -137,6 +135,12 @@ class Numbers:
 def run_folder(folder: Path, side: str, pair: int) -> Path:
     """The folder of a run; those of later pairs give times alone."""
     return folder / (side if pair == 1 else f"{side}{pair}")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether both runs in `folder` came to their end."""
+    runs = Numbers(folder).runs if (folder / FACTS).exists() else []
+    return {run["side"] for run in runs if run["code"] == 0} == set(SIDES)
 
 
 def log_of(folder: Path) -> RunLog:

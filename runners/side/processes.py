@@ -21,14 +21,14 @@ POLL_S, PROGRESS_S, GRACE_S = 0.2, 15.0, 20.0
 logger = logging.getLogger("tf")
 
 
-def environment(pythonpath: str | Path = "") -> dict[str, str]:
-    """The environment for another Python: without what concerns this one and its TensorFlow."""
+def environment(pythonpath: str = "") -> dict[str, str]:
+    """The environment of the original's Python: without what concerns this one and its TensorFlow."""
     own = ("PYTHON", "TF_", "KERAS_", "VIRTUAL_ENV")
-    return {**{name: v for name, v in os.environ.items() if not name.startswith(own)}, "PYTHONPATH": str(pythonpath)}
+    return {**{name: v for name, v in os.environ.items() if not name.startswith(own)}, "PYTHONPATH": pythonpath}
 
 
 def run(
-    command: list[str], folder: Path, pythonpath: str | Path, run: Path, output: Path, steps: int, only_steps: bool
+    command: list[str], folder: Path, env: dict[str, str], run: Path, output: Path, steps: int, only_steps: bool
 ) -> dict[str, Any]:
     """Run `command`, a training of `steps` steps in the folder `run`; all that it prints goes into the file `output`.
 
@@ -39,8 +39,8 @@ def run(
     started = begun.astimezone().replace(tzinfo=datetime.timezone.utc).timestamp()
     with open(output, "wb") as file, StopOnSignal() as stop:
         child = subprocess.Popen(
-            command, cwd=folder, env=environment(pythonpath), stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
         try:
             while child.poll() is None and not done:
