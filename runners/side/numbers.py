@@ -23,6 +23,7 @@ from runners.reproduce.report import table
 
 FACTS = "side_by_side.json"
 SIDES = ("original", "port")
+AGAIN = "port_again"  # with the batch in another order, which changes nothing but the rounding
 BEFORE, MEMORY = "seconds before the first step: imports, graph, first validation", "most memory, GB"
 LOSSES = ("recons", "pred", "extrap")
 
@@ -30,15 +31,15 @@ Pair = tuple[float, float]  # the original's number and the port's
 
 
 class Numbers:
-    """The runs in `folder`, of the original and of the port; what one of them lacks is left out."""
+    """The runs `sides` in `folder`, the original's and the port's; what one of them lacks is left out."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, sides: tuple[str, str] = SIDES):
         try:
             self.facts = json.loads((folder / FACTS).read_text("utf-8"))
             self.flags, self.runs = self.facts["flags"], self.facts["runs"]
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise ExperimentError(f"{folder / FACTS}: not what this command writes ({error})") from error
-        self.folder, self.folders = folder, (folder / SIDES[0], folder / SIDES[1])
+        self.folder, self.folders = folder, (folder / sides[0], folder / sides[1])
         self.logs = [log_of(each) for each in self.folders]
 
     def train_losses(self) -> dict[int, Pair]:
@@ -66,14 +67,14 @@ class Numbers:
         pairs = arrays.match_sequences(a[0], b[0]) if a and b and self.test_losses() else []
         return float(arrays.frame_errors(a, b, pairs).largest.max()) if pairs else None
 
-    def largest_weight(self) -> float | None:
-        """The largest ‖original - port‖ / ‖original‖ of a learned variable."""
+    def weights(self) -> list[float]:
+        """‖original - port‖ / ‖original‖ of every learned variable, the largest first."""
         a, b, _ = read_both(self.folders, "checkpoint", lambda path: checkpoints.load(path.parent).arrays)
         if not (a and b and self.test_losses()):  # what lies there may still be the weights of the start
-            return None
+            return []
         learned = [name for name in a if name in b and name.startswith("net/") and not tf1_checkpoint.slot_of(name)]
         apart = {name: float(np.linalg.norm(a[name] - b[name])) for name in learned}
-        return max(distance and distance / float(np.linalg.norm(a[name])) for name, distance in apart.items())
+        return sorted((d and d / float(np.linalg.norm(a[name])) for name, d in apart.items()), reverse=True)
 
     def costs(self) -> dict[str, list[float | None]]:
         """Seconds and gigabytes: the median step of each pair of runs, what comes before the first step, and memory."""
@@ -91,17 +92,26 @@ class Numbers:
             peaks.append(max((run["peak_gb"] or 0 for run in self.runs if run["side"] == side), default=0) or None)
         return {**found, BEFORE: starts, "seconds for the test file: another graph, evaluation": tests, MEMORY: peaks}
 
+    def differences(self) -> dict[str, str]:
+        """The largest differences, relative but for the pixel's; of the variables, also the median."""
+        weights = self.weights()
+        return {
+            "train loss": relative(self.train_losses()), "test losses": relative(self.test_losses()),
+            "pixel": short(self.largest_pixel()), "parameters": relative(dict(enumerate(self.parameters()))),
+            "weights, largest": short(max(weights, default=None)),
+            "median": short(statistics.median(weights) if weights else None),
+        }  # fmt: skip
+
     def row(self) -> dict[str, str]:
-        """These runs' line of the table."""
-        losses, costs = self.train_losses(), self.costs()
+        """These runs' line of the table; in brackets, how far the port is from itself by rounding alone."""
+        costs, rounding = self.costs(), Numbers(self.folder, ("port", AGAIN)).differences()
         steps = [pair for name, pair in costs.items() if "per step" in name and None not in pair]
         ratios = sorted(a / b for a, b in steps)
         spread = f" ({short(ratios[0])} – {short(ratios[-1])})" if len(ratios) > 1 else ""
         return {
             "task": self.flags["task"], "optimizer": self.flags["optimizer"], "B": str(self.flags["batch_size"]),
-            "steps": str(len(losses)), "train loss": relative(losses), "test losses": relative(self.test_losses()),
-            "pixel": short(self.largest_pixel()), "parameters": relative(dict(enumerate(self.parameters()))),
-            "weights": short(self.largest_weight()),
+            "steps": str(len(self.train_losses())),
+            **{name: f"{value} ({rounding[name]})" for name, value in self.differences().items()},
             "s per step": " / ".join(short(statistics.median(side)) for side in zip(*steps)) or MISSING,
             "ratio": short(statistics.median(ratios) if ratios else None) + spread,
             "graph, s": " / ".join(map(short, costs[BEFORE])), "GB": " / ".join(map(short, costs[MEMORY])),
@@ -121,7 +131,7 @@ class Numbers:
         panels = [Panel("train_loss", "step", curves), Panel("relative difference", "step", apart)]
         blocks: list[Block] = [
             Paragraph(f"A is the original, B the port, from the same weights and batches. {self.made_with()}."),
-            Table("Largest differences, all but the pixel's relative; costs of A / B", list(row), [list(row.values())]),
+            Table("Largest differences, all but the pixel's relative (B against itself, by rounding); costs A / B", list(row), [list(row.values())]),
             Picture("Training loss", "image/svg+xml", functools.partial(draw_panels, panels)),
         ]
         for title, pairs in (("train_loss", losses), ("test file", self.test_losses()), ("cost", self.costs())):
