@@ -43,6 +43,10 @@ RECOMMENDED = {  # --base_lr and --autoencoder_loss, as the original recommends 
     "bouncing_balls": (3e-4, 2.0), "spring_color": (6e-4, 3.0), "spring_color_half": (6e-4, 3.0),
     "3bp_color": (1e-3, 5.0), "mnist_spring_color": (6e-4, 3.0),
 }  # fmt: skip
+LIMITS = {
+    "steps": (1, 10**6), "batch_size": (1, 10**6), "test_sequences": (5, 99), "pairs": (1, 100), "seed": (0, 2**32 - 2),
+    "base_lr": (1e-12, 1e6), "autoencoder_loss": (0, 1e6),
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,10 +105,10 @@ def run_all(options: argparse.Namespace) -> list[str]:
     save_dir, every = Path(options.save_dir).absolute(), options.task == "all"
     if not options.save_dir:
         raise ExperimentError("--save_dir is missing: give a new folder for all that is made")
-    limits = {"steps": (1, 10**6), "batch_size": (1, 10**6), "test_sequences": (5, 99), "pairs": (1, 100)}
-    for name, (lowest, highest) in {**limits, "seed": (0, 2**32 - 2)}.items():
-        if not lowest <= getattr(options, name) <= highest:
-            raise ExperimentError(f"--{name}={getattr(options, name)}: must lie between {lowest} and {highest}")
+    for name, (lowest, highest) in LIMITS.items():
+        value = getattr(options, name)
+        if value is not None and not lowest <= value <= highest:
+            raise ExperimentError(f"--{name}={value}: must lie between {lowest} and {highest}")
     cases = [(options.task, options.optimizer, save_dir)]
     if every:
         names = [(task, "rmsprop") for task in TASKS] + [("spring_color", rule) for rule in list(OPTIMIZERS)[1:]]

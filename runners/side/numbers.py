@@ -22,6 +22,7 @@ from runners.compare.report import MISSING, Block, Paragraph, Picture, Section, 
 from runners.reproduce.report import table
 
 FACTS = "side_by_side.json"
+CAPTION = "Largest differences, relative but for the pixel's (the port from itself, by rounding); costs A / B"
 SIDES = ("original", "port")
 AGAIN = "port_again"  # with the batch in another order, which changes nothing but the rounding
 BEFORE, MEMORY = "seconds before the first step: imports, graph, first validation", "most memory, GB"
@@ -131,7 +132,7 @@ class Numbers:
         panels = [Panel("train_loss", "step", curves), Panel("relative difference", "step", apart)]
         blocks: list[Block] = [
             Paragraph(f"A is the original, B the port, from the same weights and batches. {self.made_with()}."),
-            Table("Largest differences, all but the pixel's relative (B against itself, by rounding); costs A / B", list(row), [list(row.values())]),
+            Table(CAPTION, list(row), [list(row.values())]),
             Picture("Training loss", "image/svg+xml", functools.partial(draw_panels, panels)),
         ]
         for title, pairs in (("train_loss", losses), ("test file", self.test_losses()), ("cost", self.costs())):

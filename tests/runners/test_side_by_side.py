@@ -220,6 +220,7 @@ def test_the_original_can_restore_the_start_weights():
         (["--steps=ten"], "--steps"),
         (["--test_sequences=4"], "--test_sequences=4"),
         (["--seed=-1"], "--seed=-1"),
+        (["--base_lr=nan"], "--base_lr=nan"),
         (["--task=pendulum"], "--task"),
         (["--optimizer=lion"], "--optimizer"),
         (["--list=."], "holds no runs"),
