@@ -18,6 +18,7 @@ COMMANDS = {
     "paig-run-physics": "runners.run_physics:command",
     "paig-plot-run": "runners.plot_run:command",
     "paig-compare-runs": "runners.compare_runs:main",
+    "paig-side-by-side": "runners.side_by_side:main",
     "paig-data": "data_gen.__main__:main",
     "paig-tf1-checkpoint": "physics_models.tf1_checkpoint:main",
     "paig-export": "physics_models.export:main",
