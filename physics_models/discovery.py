@@ -92,6 +92,8 @@ def describe(found: Discovery) -> list[str]:
     lines = [f"{found.clear:.1%} of the frames are clear: exactly {objects} apart from each other"]
     if motion.estimate_n_objs(found.every) != n_objs:
         lines.append(f"warning: {describe_count(found.every)}; --n_objs={n_objs}")
+    if kinds is not None and kinds.agreement < motion.FIXED_LOOKS:
+        lines.append(f"warning: what moves looks different from frame to frame (agreement {kinds.agreement:.0%})")
     if kinds is None:
         reason = f"more than {motion.MAX_NAMED} objects" if n_objs > motion.MAX_NAMED else "too few clear frames"
         lines.append(f"warning: no supervision by motion: {reason}")

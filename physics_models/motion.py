@@ -37,6 +37,7 @@ CLUSTERED = 2000  # clear frames that looks are clustered on
 # Measured on the same videos and more, with 1 to 4 objects: 0.96 to 0.997 at the true number, at most 0.81 elsewhere;
 # 0.87 to 0.89 for a filmed apple on a string.
 SURE_AGREEMENT = 0.85
+FIXED_LOOKS = 0.5  # agreement below which what moves has no fixed looks; filmed: a turning paper star 0.72, a leaf 0.22
 TINY = 1e-12
 
 

@@ -105,6 +105,16 @@ def test_a_wrong_number_of_objects_is_suspected(true, given):
         assert found.kinds is None and np.isnan(found.centres).all()
 
 
+def test_what_has_no_fixed_looks_is_reported():
+    frames, _ = made_video([DISC], sequences=80)
+    for dark_frames in (0.0, 0.4):
+        dark = np.random.RandomState(0).uniform(size=(*frames.shape[:2], 1, 1, 1)) < dark_frames
+        some = np.uint8(128.0 + np.where(dark, -0.5, 0.5) * frames)
+        warned = dark_frames > 0
+        lines = discovery.describe(discovery.discover(some, 1, to_float))
+        assert any("from frame to frame" in line for line in lines) == warned
+
+
 def test_where_the_number_is_not_sure_it_says_so():
     sure, unsure = (motion.Kinds(np.zeros([2, 1]), 0.3, agreement, 10.0, 0.0) for agreement in (0.95, 0.7))
     assert "not sure" not in discovery.describe_count({2: sure, 1: unsure})
