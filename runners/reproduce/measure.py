@@ -49,6 +49,18 @@ def match_objects(positions: np.ndarray, true: np.ndarray) -> Match:
     return min(matches, key=lambda match: squared_errors(positions, true, match).mean())
 
 
+def name_by_sequence(true: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """`true` [S, T, N, 2] with the objects of each sequence in the order that is closest to `encoded` [S, ≤ T, N, 2].
+
+    For objects that look the same: their names hold within a sequence only.
+    """
+    seen = true[:, : encoded.shape[1]]
+    common = encoded.mean(axis=(0, 1, 2)) - seen.mean(axis=(0, 1, 2))
+    orders = np.array(list(itertools.permutations(range(true.shape[2]))))
+    costs = [np.square(encoded - common - seen[:, :, order]).sum(axis=(1, 2, 3)) for order in orders]
+    return np.take_along_axis(true, orders[np.argmin(costs, axis=0)][:, None, :, None], axis=2)
+
+
 def squared_errors(positions: np.ndarray, true: np.ndarray, match: Match) -> np.ndarray:
     """Squared distance of `positions` from `true` [S, T, N, 2] under `match`, pixels²: the mean at each step, [T]."""
     difference = positions[:, :, list(match.order)] - match.offset - true
@@ -122,6 +134,8 @@ def measure(net: PhysicsNet, frames: np.ndarray, true: np.ndarray | None) -> dic
     }
     if true is not None:
         inputs, predicted = net.task.input_steps, net.task.pred_steps
+        if net.track_objects:
+            true = name_by_sequence(true, outputs.encoded)
         seen = true[:, : inputs + predicted]
         match = match_objects(outputs.encoded, seen)
         later = squared_errors(outputs.predicted, true[:, inputs:], match)

@@ -34,6 +34,16 @@ def test_position_error_is_blind_to_order_and_offset_only():
     np.testing.assert_allclose(squared_errors(network, true, match), np.full(6, 9.0))
 
 
+def test_objects_of_one_look_are_named_anew_in_each_sequence():
+    true = random.rand(6, 8, 3, 2) * 30
+    encoded = true[:, :5] + [1.0, -2.0]
+    encoded[::2] = encoded[::2][:, :, [2, 0, 1]]
+    named = measure.name_by_sequence(true, encoded)
+    np.testing.assert_allclose(named[:, :5] + [1.0, -2.0], encoded)
+    np.testing.assert_array_equal(named[1::2], true[1::2])
+    assert named.shape == true.shape and not np.array_equal(named[0], true[0])
+
+
 def test_position_error_in_pixels():
     true = random.rand(50, 8, 2, 2) * 30
     moved = true.copy()
