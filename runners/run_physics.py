@@ -159,10 +159,10 @@ def count_objects(frames: np.ndarray) -> int:
 
 def evaluate(task: Task) -> None:
     """Evaluate a checkpoint on the test file."""
-    folder = FLAGS.ckpt_dir or FLAGS.save_dir
-    marker = experiment.read_marker(folder) if Path(folder).is_dir() else None
+    source = Path(FLAGS.ckpt_dir or FLAGS.save_dir)
+    marker = experiment.read_marker(source if source.is_dir() else source.parent)
     net = build(task, track_objects=bool(marker) and marker.config.get("track_objects", False))
-    net.restore(checkpoints.load(folder))
+    net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     data = load_data(task, "test")
     experiment.check_usable(FLAGS.save_dir)
     experiment.make_folder(FLAGS.save_dir)

@@ -187,7 +187,7 @@ def command(monkeypatch, tmp_path):
         get_config=dict,
         scalars=dict,
     )
-    monkeypatch.setattr(run_physics, "build", lambda task: notes.append("build") or net)
+    monkeypatch.setattr(run_physics, "build", lambda task, **_: notes.append("build") or net)
     monkeypatch.setattr(checkpoints, "load", lambda folder: notes.append(f"load {folder}"))
     monkeypatch.setattr(run_base, "log_to_console", lambda: None)
 

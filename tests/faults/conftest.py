@@ -25,9 +25,9 @@ def one_network(monkeypatch) -> None:
 
     build, networks = run_physics.build, []
 
-    def build_once(task, seed=None):
+    def build_once(task, seed=None, track_objects=False):
         if not networks:
-            networks.append(build(task, seed))
+            networks.append(build(task, seed, track_objects))
         return networks[0]
 
     monkeypatch.setattr(run_physics, "build", build_once)

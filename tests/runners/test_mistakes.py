@@ -148,10 +148,10 @@ def one_network(monkeypatch, networks):
     """A network is built once for each task and setting; no mistake in the tables changes one."""
     build = run_physics.build
 
-    def build_once(task, seed=None):
+    def build_once(task, seed=None, track_objects=False):
         key = (task.n_objs, task.cell_type, task.img_size, task.input_steps)
         if key not in networks:
-            networks[key] = build(task, seed)
+            networks[key] = build(task, seed, track_objects)
         return networks[key]
 
     monkeypatch.setattr(run_physics, "build", build_once)

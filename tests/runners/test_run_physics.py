@@ -232,8 +232,8 @@ def nets(monkeypatch) -> list:
     """The networks that the command builds."""
     built, build = [], run_physics.build
 
-    def building(*arguments):
-        built.append(build(*arguments))
+    def building(*arguments, **settings):
+        built.append(build(*arguments, **settings))
         return built[-1]
 
     monkeypatch.setattr(run_physics, "build", building)

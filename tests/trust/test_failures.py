@@ -89,7 +89,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_fills_up_during_training(net, small_disk, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_physics, "build", lambda *_: net)
+    monkeypatch.setattr(run_physics, "build", lambda *_, **__: net)
     flags = [*write_data(tmp_path, 12), "--cell_type=bouncing_ode_cell", "--save_every_n_epochs=1", "--epochs=2"]
     ended = run_command("paig-run-physics", *flags, f"--save_dir={small_disk}/run")
     assert ended.code == 1 and "Traceback" not in ended.err
