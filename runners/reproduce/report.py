@@ -12,6 +12,7 @@ from typing import Any
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
 from physics_models.tasks import get_task
+from runners.reproduce.shapes import MADE
 
 Entry = dict[str, Any]  # of one run, as `measure.measure_run` gives it
 
@@ -80,7 +81,8 @@ def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
     found = [run for run in runs if run["found"] and "length_scale" in run]
     if not found:
         return []
-    side = get_task(found[0]["task"]).img_size
+    task = found[0]["task"]
+    side = get_task(MADE[task].task if task in MADE else task).img_size
     return [{
         "runs": name, "seeds": str(len(found)),
         "stretch expected": number(1.0 if found[0]["calibrated_coords"] else side / (side - 1), 5),
