@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -179,7 +180,15 @@ def test_a_failing_original_leaves_what_there_is(tmp_path, programs):
     assert len(programs.calls) == 1 and "A's log: 2 command(s), 20 train line(s)" in (out / "report.txt").read_text()
 
 
-def test_ctrl_c_ends_the_program_and_leaves_what_there_is(tmp_path, programs):
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell has what it runs in the background ignore Ctrl-C; here it counts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_program_and_leaves_what_there_is(tmp_path, programs, heeds_ctrl_c):
     stop = "open('pid', 'w').write(str(os.getpid())); os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
     ended = programs(port=stop)
     last, out = ended.err.splitlines()[-1], tmp_path / "out"
