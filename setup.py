@@ -10,7 +10,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9,<3.14",  # the end is that of TensorFlow's releases
-    packages=["nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.reproduce", "runners.side"],
+    packages=[
+        "nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.film", "runners.reproduce",
+        "runners.side",
+    ],  # fmt: skip
     install_requires=[
         # tensorflow-addons is archived at 0.23, which needs TensorFlow 2.15 and Python < 3.12;
         # where it cannot be installed, plain TensorFlow does its one job, the resampler of nn/plain.py.
@@ -29,6 +32,7 @@ setup(
             "paig-plot-run = runners.plot_run:command",
             "paig-compare-runs = runners.compare_runs:main",
             "paig-side-by-side = runners.side_by_side:main",
+            "paig-run-video = runners.run_video:main",
             "paig-data = data_gen.__main__:main",
             "paig-tf1-checkpoint = physics_models.tf1_checkpoint:main",
             "paig-export = physics_models.export:main",

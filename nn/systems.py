@@ -170,7 +170,6 @@ class BouncingCell(SystemCell):
     the middle of a ball turns back, pixels."""
 
     weight_table = {"left": 2.0, "right": 30.0, "top": 2.0, "bottom": 30.0}
-    of_camera = ("left", "right", "top", "bottom")
 
     def substep(self, positions, velocities, h, parameters):
         """Move, then mirror at the walls."""

@@ -22,7 +22,7 @@ DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
 SEGMENTS = 4
 STEP = 1e-5  # of the numerical derivative, in a weight's own unit
 CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame counts less than half
-ROUNDS, TRIES, CONVERGED = 40, 8, 1e-9
+ROUNDS, TRIES, CONVERGED = 40, 8, 1e-6
 HORIZONS = (8, 4, 2, 1)  # without a spectrum, the film is fitted from its first eighth on
 SMALLEST_NOISE = 1e-4  # pixels
 

@@ -20,10 +20,11 @@ from nn.cells import BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from nn.decoders import ConvSTDecoder
 from nn.encoders import ConvEncoder, VelocityEncoder
 from nn.plain import ConvSTDecoderPlain
+from nn.systems import AnchoredSpringCell, BouncingCell, FallCell, GravityCell, PendulumCell, SpringCell
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import get_task
 
-ABSTRACT = {"ODECell", "BaseNet"}  # what others derive from, of no use alone
+ABSTRACT = {"ODECell", "SystemCell", "BaseNet"}  # what others derive from, of no use alone
 Shapes = Any  # a shape, or a tuple of shapes
 
 
@@ -101,6 +102,12 @@ BLOCKS = (
     Block("BouncingODECell", lambda: BouncingODECell(2, 20), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
     Block("SpringODECell", lambda: SpringODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
     Block("GravityODECell", lambda: GravityODECell(3), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 1, 1, 2),
+    Block("AnchoredSpringCell", lambda: AnchoredSpringCell(1), ((5, 2), (5, 2)), ((5, 2), (5, 2)), 4, 4, 1),
+    Block("BouncingCell", lambda: BouncingCell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 5, 5, 1),
+    Block("FallCell", lambda: FallCell(1), ((5, 2), (5, 2)), ((5, 2), (5, 2)), 3, 3, 1),
+    Block("GravityCell", lambda: GravityCell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
+    Block("PendulumCell", lambda: PendulumCell(1), ((5, 2), (5, 2)), ((5, 2), (5, 2)), 5, 5, 1),
+    Block("SpringCell", lambda: SpringCell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 3, 3, 1),
     Block(
         "LSTMCell",
         lambda: LSTMCell(2, 100, 2),

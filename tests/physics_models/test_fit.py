@@ -1,0 +1,113 @@
+"""The fit of a whole film, on positions made with other integrators than the cells'."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nn.systems import CELLS
+from physics_models.film_results import SYSTEMS, Known, check_fit, quantities
+from physics_models.fit import Track, fit_films
+from runners.reproduce.films import _MADE, SUBSTEPS, integrate
+
+PIXEL = 3.0  # of the made film in one of a frame
+
+
+def made(system: str, seed: int, noise: float = 0.1, frames: int = 120) -> tuple[Track, dict[str, float], float]:
+    """Noisy positions as the network would give them, the truth, and the seconds between two frames."""
+    random = np.random.RandomState(seed)
+    acceleration, first, speed, fps, count, truth = _MADE[system](random)
+    count = min(count, frames)
+    paths = integrate(acceleration, np.array(first, float), np.array(speed, float), fps, count)[:, 2]
+    positions = paths.reshape(count, -1) / PIXEL
+    return Track(positions + random.normal(0, noise, positions.shape), np.arange(count, dtype=float)), truth, 1 / fps
+
+
+def fitted(system: str, tracks: list[Track], damping: bool = True):
+    """The fit of these tracks."""
+    n_objs = tracks[0].positions.shape[1] // 2
+    cell = CELLS[SYSTEMS[system].cell_type](n_objs)
+    cell.build(((None, 2 * n_objs),) * 2)
+    return fit_films(cell, tracks, damping and system not in ("fall", "incline"))
+
+
+@pytest.mark.parametrize("system", _MADE)
+def test_the_truth_lies_within_three_error_bars(system):
+    track, truth, gap = made(system, 1)
+    fit = fitted(system, [track])
+    found = {q.name: q for q in quantities(system, fit, gap, PIXEL, Known(), track.positions.shape[1] // 2)}
+    assert fit.rms == pytest.approx(0.1, rel=0.2)  # the noise, and nothing else
+    for name, value in truth.items():
+        assert abs(found[name].value - value) < 3 * found[name].error, (name, value, found[name])
+        if name != "damping":
+            assert abs(found[name].value / value - 1) < 0.02
+    assert not check_fit(system, fit, [track], list(found.values()), Known()).fatal
+
+
+def test_unequal_times_are_taken_as_they_are():
+    track, truth, gap = made("anchored_spring", 3)
+    kept = np.sort(np.random.RandomState(0).permutation(len(track.times))[:60])
+    fit = fitted("anchored_spring", [Track(track.positions[kept], track.times[kept])])
+    assert fit.parameters["k_over_m"] / gap**2 == pytest.approx(truth["k_over_m"], rel=0.01)
+
+
+def test_several_films_share_the_system_and_not_the_camera():
+    films = []
+    for shift in (0.0, 2.0, -3.0, 4.0):
+        track, truth, gap = made("pendulum", 5)
+        films.append(Track(track.positions + [shift, shift / 2], track.times))
+    fit = fitted("pendulum", films)
+    assert fit.parameters["g_over_L"] / gap**2 == pytest.approx(truth["g_over_L"], rel=0.01)
+    pivots = [w["pivot_x"] for w in fit.weights]
+    np.testing.assert_allclose(np.subtract(pivots, pivots[0]), [0, 2, -3, 4], atol=0.01)
+
+
+def test_frames_in_which_the_body_is_held_or_lost_do_not_count():
+    track, truth, gap = made("pendulum", 2)
+    places = track.positions.copy()
+    places[:10] = places[10]
+    places[50:55] += 6.0
+    fit = fitted("pendulum", [Track(places, track.times)])
+    assert fit.parameters["g_over_L"] / gap**2 == pytest.approx(truth["g_over_L"], rel=0.01)
+
+
+def test_another_motion_is_not_the_systems():
+    """Two sines of unrelated periods, as of a pendulum before a swinging dial."""
+    t = np.arange(100.0)
+    walk = np.cumsum(np.random.RandomState(0).normal(0, 1, (100, 2)), axis=0)
+    for positions in (np.stack([16 + 5 * np.sin(0.2 * t) + 5 * np.sin(0.53 * t), 16 + 0 * t], 1), 16 + walk):
+        track = Track(positions, t)
+        fit = fitted("pendulum", [track])
+        assert check_fit("pendulum", fit, [track], [], Known()).fatal
+
+
+def test_a_fifth_of_a_period_determines_nothing():
+    t = np.arange(40.0)
+    noisy = np.random.RandomState(1).normal(0, 0.2, (40, 2))
+    track = Track(np.stack([16 + 20 * np.sin(0.03 * t), 20 + 0 * t], 1) + noisy, t)
+    assert check_fit("anchored_spring", fitted("anchored_spring", [track]), [track], [], Known()).fatal
+
+
+def test_walls_that_no_ball_reaches_have_no_error_bar():
+    t = np.arange(60.0)
+    x = 5 + 20 * np.abs((t * 3 / 20) % 2 - 1)
+    track = Track(np.stack([x, 10 + 0.1 * t], 1) + np.random.RandomState(0).normal(0, 0.05, (60, 2)), t)
+    fit = fitted("bouncing", [track])
+    assert fit.parameters["left"] == pytest.approx(5, abs=0.2) and fit.parameters["right"] == pytest.approx(25, abs=0.2)
+    assert fit.errors["left"] < 0.2 and not np.isfinite(fit.errors["bottom"])
+
+
+def test_units():
+    track, _, gap = made("pendulum", 1)
+    fit = fitted("pendulum", [track])
+    per_frame = {q.name: q for q in quantities("pendulum", fit, None, PIXEL, Known(), 1)}
+    known = {q.name: q for q in quantities("pendulum", fit, gap, PIXEL, Known(length=0.5, g=9.8), 1)}
+    assert per_frame["g_over_L"].unit == "1/frame²" and "g" not in per_frame
+    assert known["g_over_L"].value == pytest.approx(per_frame["g_over_L"].value / gap**2)
+    assert known["g"].value == pytest.approx(0.5 * known["g_over_L"].value)
+    assert known["L"].value == pytest.approx(9.8 / known["g_over_L"].value)
+    track, truth, gap = made("fall", 1)
+    fit = fitted("fall", [track])
+    g = {q.name: q for q in quantities("fall", fit, gap, PIXEL, Known(meters_per_pixel=0.01), 1)}["g"]
+    assert g.unit == "m/s²" and g.value == pytest.approx(0.01 * truth["g"], rel=0.02)
+    assert SUBSTEPS > 10
