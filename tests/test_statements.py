@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nn.cells import GravityODECell
 from physics_models import tf1_checkpoint
 from physics_models.base import ANNEAL_AT
+from physics_models.tasks import TASKS
 
 KERAS = 3 if getattr(tf.keras, "__version__", "2").startswith("3.") else 2
 ROOT = Path(__file__).parents[1]
@@ -153,3 +156,73 @@ def test_inspect_lists_the_arrays_of_the_original_run(capsys):
     tf1_checkpoint.main(["inspect", str(ROOT / "tests" / "golden" / "original_run")])
     assert "60 arrays" in capsys.readouterr().out
     assert "lists the 60 arrays" in course.read_page(course.COURSE).replace("\n   ", " ")
+
+
+def test_the_motion_of_three_bodies_depends_on_g_m_squared_alone():
+    """Section 1 of docs/table1.md."""
+    rolled = []
+    for g, m in ((65.7, 0.95), (65.7 * 0.95**2, 1.0), (65.7, 1.0)):
+        cell = GravityODECell(3)
+        cell.build(((None, 6), (None, 6)))
+        cell.log_g.assign(np.log(g))
+        cell.log_m.assign(np.log(m))
+        rolled.append(cell((tf.constant([[10.0, 12.0, 25.0, 14.0, 17.0, 26.0]]), tf.zeros([1, 6])))[0].numpy())
+    np.testing.assert_allclose(rolled[0], rolled[1], rtol=1e-5)
+    assert np.abs(rolled[0] - rolled[2]).max() > 1e-3
+
+
+def test_the_factors_of_the_grid_in_table_1():
+    page = course.read_page("docs/table1.md")
+    rows = re.findall(r"(?m)^\| (\w+) \| [^|]* \| (\d) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| (\S+) % \|$", page)
+    assert len(rows) == 6
+    for task, power, true, enlarged, paper, left in rows:
+        side = TASKS[task].img_size
+        expected = float(true) * (side / (side - 1)) ** int(power)
+        assert float(enlarged) == pytest.approx(expected, rel=1e-3)
+        assert float(left.replace("−", "-")) == pytest.approx(100 * (float(paper) / expected - 1), abs=0.06)
+
+
+UPGRADED = """
+import sys
+import zlib
+import numpy as np
+import tensorflow as tf
+from nn.network.blocks import shallow_unet
+tf1 = tf.compat.v1
+def weight(name, shape):
+    random = np.random.RandomState(zlib.crc32(name.encode()) & 0xFFFFFFFF)
+    scale = 0.1 if len(shape) == 1 else np.sqrt(2 / np.prod(shape[:-1]))
+    return np.float32(scale * random.standard_normal(shape))
+class Net(tf.keras.layers.Layer):
+    @tf1.keras.utils.track_tf1_style_variables
+    def call(self, x):
+        with tf1.variable_scope("shallow_unet_32"):
+            return shallow_unet(x, 8, 2)
+blocks, net = np.load(sys.argv[1] + "/golden/blocks.npz"), Net()
+frames, golden = blocks["shallow_unet_32/input"], blocks["shallow_unet_32/output"]
+net(frames)
+for v in net.trainable_variables:
+    v.assign(weight(v.name[:-2], tuple(v.shape)))
+print(len(net.trainable_variables), np.abs(net(frames) - golden).max() / np.abs(golden).max())
+tf.image.resize = lambda x, size, method: tf1.image.resize_bilinear(x, size)
+print(np.abs(net(frames) - golden).max() / np.abs(golden).max())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(KERAS == 3, reason="track_tf1_style_variables needs Keras 2")
+@pytest.mark.skipif("PAIG_ORIGINAL" not in os.environ, reason="needs a clone of the original, docs/original.md")
+def test_the_upgraded_original_under_the_shim(tmp_path):
+    """Steps 2 and 3 of the workflow."""
+    script = Path(sys.executable).with_name("tf_upgrade_v2")
+    clone = os.environ["PAIG_ORIGINAL"]
+    folders = [f"--intree={clone}", f"--outtree={tmp_path}/new", f"--reportfile={tmp_path}/report"]
+    subprocess.run([script, *folders], check=True, capture_output=True)
+    report = (tmp_path / "report").read_text()
+    assert "Converted 13 files\nDetected 2 issues that require attention" in report
+    assert re.search(r"INFO: Changed tf.image.resize_bilinear call to tf.image.resize", report)
+    run = [sys.executable, "-c", UPGRADED, str(ROOT / "tests")]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(run, cwd=tmp_path / "new", env=environment, capture_output=True, text=True, check=True)
+    count, upgraded, corrected = done.stdout.split()
+    assert (count, round(float(upgraded), 1)) == ("26", 0.5) and float(corrected) < 1e-5
