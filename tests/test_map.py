@@ -305,3 +305,29 @@ def test_every_difference_is_shown_by_a_test():
                 shown.add((path, name))
     file = "tests/test_differences.py"
     assert {(file, name) for name in functions(file)} == {each for each in shown if each[0] == file}
+
+
+# The README and the pages
+
+DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+
+
+def test_the_readme_is_short_and_its_first_screen_has_commands_picture_and_table():
+    lines = course.read_page("README.md").splitlines()
+    assert len(lines) <= 200
+    first = "\n".join(lines[:60])
+    assert first.count("```\n") >= 4 and "![" in first and "\n|---|" in first
+    titles = [line[3:] for line in lines if line.startswith("## ")]
+    readers = ["Compare with the original", "The commands of the original", "Teach, and learn", "Your own video"]
+    assert [title for title in titles if title in readers] == readers
+
+
+@pytest.mark.parametrize("page", ["README.md", "MIGRATION.md", *DOCS])
+def test_every_link_to_a_file_or_section_leads_somewhere(page):
+    for path, anchor in re.findall(r"\]\((?!https?:)([\w./-]*)(?:#([\w-]+))?\)", course.words(course.read_page(page))):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        if anchor and target.suffix == ".md":
+            titles = re.findall(r"(?m)^#+ (.*)$", course.words(target.read_text("utf-8")))
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors, f"{path}#{anchor}"
