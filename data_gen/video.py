@@ -1,8 +1,8 @@
-"""Recordings of the user's own as sequences of frames: .npz, folders of PNG frames, GIF and MP4.
+"""Recordings of the user's own as sequences of frames: .npz, folders of PNG frames, GIF, and what ffmpeg reads.
 
 What a file is its content tells, not its name. Frames are what a viewer shows: upright, with square pixels, transparent
-parts white, and equally spaced in time. Pillow reads PNG and GIF. MP4 needs imageio-ffmpeg (the extra `[video]`), one
-package that brings its own decoder.
+parts white; each frame of a video comes once. Pillow reads PNG and GIF. Videos need imageio-ffmpeg (the extra
+`[video]`), one package that brings its own decoder.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from PIL import Image, ImageOps, ImageSequence
 from data_gen.errors import DataError, one_line
 from data_gen.files import is_npz, read_array
 
-RECORDINGS = (".gif", ".mp4", ".npz")
-OTHER_MEDIA = (".avi", ".m4v", ".mkv", ".mov", ".mpg", ".webm")  # and all pictures that Pillow knows
-FORMATS = "an .npz, a .gif, an .mp4, a folder of .png frames, or a folder with one of these for each recording"
+VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg")  # what ffmpeg reads
+RECORDINGS = (".gif", ".npz", *VIDEOS)
+FORMATS = (
+    "an .npz, a .gif, a video (.mp4, .mov, .webm, .mkv, .avi, .m4v), a folder of .png frames, "
+    "or a folder with one of these for each recording"
+)
 CENTISECOND = 10.0  # ms: GIF rounds durations to it
 
 logger = logging.getLogger("tf")
@@ -79,11 +82,16 @@ def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
             yield _stack(path, recording, size)
     elif start.startswith((b"GIF8", b"\x89PNG")) or ending == ".gif":
         yield _stack(path, _animation_frames(path), size)
-    elif start[4:8] == b"ftyp" or ending == ".mp4":
-        with contextlib.closing(_mp4_frames(path)) as frames:
+    elif is_video(start) or ending in VIDEOS:
+        with contextlib.closing(decoded_frames(path)) as frames:
             yield _stack(path, frames, size)
     else:
         raise DataError(f"cannot read {path}: need {FORMATS}")
+
+
+def is_video(start: bytes) -> bool:
+    """Whether a file that begins with the 12 bytes `start` is MP4, MOV, WebM, Matroska or AVI."""
+    return start[4:8] == b"ftyp" or start.startswith(b"\x1aE\xdf\xa3") or start[:4] + start[8:] == b"RIFFAVI "
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -95,7 +103,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
         found = f"frames as well as {inner[0].name}" if inner else "no .png frames"
         raise DataError(f"{folder}: holds {found}; need {FORMATS}")
     others = [entry.name for entry in entries if entry not in (*pictures, *inner)]
-    media = {*OTHER_MEDIA, *Image.registered_extensions()}
+    media = {*VIDEOS, *Image.registered_extensions()}
     for name in others:
         if os.path.splitext(name)[1].lower() in media:
             kind = ".png frames" if pictures else "recordings"
@@ -166,8 +174,8 @@ def _single_frame(path: Path) -> np.ndarray:
         return shown(picture)
 
 
-def _animation_frames(path: Path) -> list[np.ndarray]:
-    """The frames [H, W, 3] of a GIF or an animated PNG, each once for every step of time that it is shown."""
+def read_animation(path: Path) -> tuple[list[np.ndarray], list[float]]:
+    """The frames [H, W, 3] of a GIF or an animated PNG, and how long each is shown, milliseconds."""
     with open_picture(path) as picture:
         frames, durations = [], []
         for frame in ImageSequence.Iterator(picture):
@@ -176,6 +184,12 @@ def _animation_frames(path: Path) -> list[np.ndarray]:
         is_gif, count = picture.format == "GIF", getattr(picture, "n_frames", 1)
     if not (_is_whole_gif(path.read_bytes()) if is_gif else len(frames) == count):
         raise DataError(f"{path}: ends in the middle, after {len(frames)} frames; record or copy it again")
+    return frames, durations
+
+
+def _animation_frames(path: Path) -> list[np.ndarray]:
+    """The frames of a GIF or an animated PNG, each once for every step of time that it is shown."""
+    frames, durations = read_animation(path)
     return [frame for frame, n in zip(frames, _repeats(path, durations)) for _ in range(n)]
 
 
@@ -209,19 +223,23 @@ def _repeats(path: Path, durations: list[float]) -> list[int]:
     return repeats
 
 
-def _mp4_frames(path: Path) -> Generator[np.ndarray, None, None]:
-    """The RGB frames [H, W, 3] of an MP4 at a constant rate; closing the generator ends the decoder."""
+def decoded_frames(path: Path) -> Generator[np.ndarray, None, list[float]]:
+    """The RGB frames [H, W, 3] of a video file, each once; the generator returns the seconds at which each is shown.
+
+    Closing the generator ends the decoder.
+    """
     try:
         import imageio_ffmpeg
     except ImportError:
         raise DataError(f"reading {path} needs imageio-ffmpeg: pip install imageio-ffmpeg, or save a GIF") from None
     # file: since a colon would end a protocol's name; scale to square pixels; a PPM says its size.
-    command = [*"-nostdin -v error -xerror -protocol_whitelist file,pipe -i".split(), f"file:{path}"]
-    command += "-map 0:V:0 -vf scale=round(iw*sar):ih -pix_fmt rgb24 -f image2pipe -c:v ppm -".split()
+    command = [*"-nostdin -hide_banner -v level+info -xerror".split(), *"-protocol_whitelist file,pipe -i".split()]
+    command += [f"file:{path}", *"-map 0:V:0 -fps_mode passthrough -vf".split()]
+    command += [*"scale=round(iw*sar):ih,showinfo=checksum=0 -pix_fmt rgb24 -f image2pipe -c:v ppm -".split()]
     with contextlib.ExitStack() as stack:
-        errors = stack.enter_context(tempfile.TemporaryFile())
+        log = stack.enter_context(tempfile.TemporaryFile())
         program = [imageio_ffmpeg.get_ffmpeg_exe(), *command]
-        decoder = stack.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=errors))
+        decoder = stack.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=log))
         try:
             while decoder.stdout.readline():  # P6
                 width, height = map(int, decoder.stdout.readline().split())
@@ -233,8 +251,10 @@ def _mp4_frames(path: Path) -> Generator[np.ndarray, None, None]:
             code = decoder.wait() or 1
         finally:
             decoder.kill()  # if no more frames are wanted
-        if code:
-            errors.seek(0)
-            first = errors.readline().decode("utf-8", "replace").strip()
-            why = re.sub(r"(\[[^]]*\] ?)*", "", first, count=1) or f"ffmpeg ended with {code}"
-            raise DataError(f"{path}: does not decode from end to end ({why}); record or copy it again")
+        log.seek(0)
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    errors = [line.split("] ")[-1].strip() for line in lines if "[error]" in line or "[fatal]" in line]
+    if code:
+        why = errors[0] if errors else f"ffmpeg ended with {code}"
+        raise DataError(f"{path}: does not decode from end to end ({why}); record or copy it again")
+    return [float(found[1]) for found in map(re.compile(r"pts_time:(-?[\d.]+)").search, lines) if found]

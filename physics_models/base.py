@@ -245,9 +245,12 @@ class BaseNet(tf.keras.layers.Layer):
             variable.assign(checkpoint.arrays[name])
 
     def scalars(self) -> dict[str, float]:
-        """The trained scalars as what they are logarithms of: `sigma`, and the cell's `k` and `l`, or `g`."""
+        """The trained scalars by name, as what they are logarithms of: `sigma`, the cell's `k` and `l`, or `g`."""
         short = {name.split("/")[-1]: value for name, value in self._trained_scalars().items()}
-        return {re.sub("^log_?", "", name): float(np.exp(value)) for name, value in short.items()}
+        return {
+            re.sub("^log_?", "", name): float(np.exp(value) if name.startswith("log") else value)
+            for name, value in short.items()
+        }
 
     def describe_parameters(self) -> str:
         """The trained scalars as the original logs them: [('net/decoder/logsigma:0', 0.0), …]."""

@@ -40,7 +40,8 @@ SUMMARIES = "tb"  # the folder for TensorBoard
 SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is moved to its place
 OWN_FILES = re.compile(
     r"log\.txt|metrics\.csv|experiment\.json|code\.zip|checkpoint|model\.ckpt[-.\w]*|(extra_)?outputs\.npz|"
-    r"example\d+\.jpg|templates\.jpg|animation\d*\.gif|objects\.png"
+    r"example\d+\.jpg|templates\.jpg|animation\d*\.gif|objects\.png|"
+    r"report\.(md|html|json)|positions\.csv|prediction\.gif|figure\d\.png"
 )
 LEFTOVER = re.compile(rf"\.({OWN_FILES.pattern})\.\w{{8}}")  # of a write that was killed
 

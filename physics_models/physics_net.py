@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nn.cells import CELLS, LSTMCell, State
+from nn import cells, systems
+from nn.cells import LSTMCell, State
 from nn.decoders import ConvSTDecoder
 from nn.encoders import ENCODERS, VelocityEncoder
 from nn.initial_state import fitted_state
@@ -23,6 +24,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import save_npz
 from physics_models.tasks import Task
 
+CELLS = {**cells.CELLS, **systems.CELLS}
 DECODERS = {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
 VEL_ENCODERS = ("mlp", "gauss_newton")
 

@@ -104,6 +104,8 @@ class StagedTraining:
         """Begin at the first stage."""
         self.stages = SCHEDULES[self.schedule]
         self.stage, self.step = 0, 0  # the number of the stage, and the steps taken in it
+        self.found: discovery.Discovery | None = None  # what the stage `autoencoder` found to move
+        self.verdict: supervision.Verdict | None = None  # and how it ended
         self.seen = self.net.task.input_steps + self.net.task.pred_steps
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -120,21 +122,23 @@ class StagedTraining:
         self.net.restore(checkpoint)
         self.net.iteration = progress["iteration"]
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of what is trained so far."""
         source = {"run": self.net.run_id, "seed": self.seed, "data": self.data["train"].checksum}
         self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step}, self.keep)
 
-    def run(self) -> PhysicsNet:
-        """Run what is left of the stages; returns the trained network."""
+    def run(self, evaluate: bool = True) -> PhysicsNet:
+        """Run what is left of the stages, with an evaluation after each; returns the trained network."""
         self.net.notify("on_train_begin")
         while self.stage < len(self.stages):
             name = self.stages[self.stage]
             logger.info("stage - %s: begins at step %d, seed %d", name, self.step, self.seed)
             getattr(self, f"_{name}")()
-            self.net.eval(self.data, "valid", EVALUATED_AT_ONCE, self.save_dir, epoch=self.stage + 1)
+            if evaluate:
+                self.net.eval(self.data, "valid", EVALUATED_AT_ONCE, self.save_dir, epoch=self.stage + 1)
             logger.info("stage - %s: done", name)
             self.stage, self.step = self.stage + 1, 0
-            self._save()
+            self.save()
         self.net.notify("on_train_end")
         return self.net
 
@@ -160,7 +164,7 @@ class StagedTraining:
                 net.iteration += 1
                 if stop.requested or self.step % self.save_every == 0 or self.step == stage.steps:
                     self._check_finite(name)
-                    self._save()
+                    self.save()
                 if stop.requested:
                     raise Interrupted(stop.signal)
 
@@ -176,7 +180,7 @@ class StagedTraining:
     def _autoencoder(self) -> None:
         """Stage (a); raises `ExperimentError` if the objects are not found and other stages are to follow."""
         net, batch_size, frames = self.net, self.settings.autoencoder.batch, self.data["train"].X[:, : self.seen]
-        found = self._discover(frames)
+        self.found = found = self._discover(frames)
         supervised = found if self.settings.supervision == "motion" and found.kinds is not None else None
         variables = list(net.variables_by_name(trainable_only=True).values())
 
@@ -209,7 +213,7 @@ class StagedTraining:
     def _judge(self, found: discovery.Discovery) -> None:
         frames, random = self.data["valid"].X, np.random.RandomState(0)
         some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
-        verdict = supervision.object_contributions(self.net, self._to_float(some), found)
+        self.verdict = verdict = supervision.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
             raise ExperimentError(

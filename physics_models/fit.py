@@ -1,0 +1,292 @@
+"""One trajectory fitted to a whole film: physical parameters with error bars, from encoded positions alone.
+
+`fit_films` takes the positions that the network encodes in every frame, and the cell of `nn.systems` that moves them.
+Unknown are the cell's weights, and for each film the first state, where the camera stands (pivot, anchor, walls) and a
+slow drift of it. Solved by Levenberg–Marquardt least squares with Cauchy's weights; the trajectories are those of
+the cell. Times are in units of the mean time between two frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from nn.systems import STEPS, SystemCell, physical
+from physics_models.fit_start import start_states, start_weights, swings
+
+CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are off by the same
+DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
+SEGMENTS = 4
+STEP = 1e-5  # of the numerical derivative, in a weight's own unit
+CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame counts less than half
+ROUNDS, TRIES, CONVERGED = 40, 8, 1e-9
+HORIZONS = (8, 4, 2, 1)  # without a spectrum, the film is fitted from its first eighth on
+SMALLEST_NOISE = 1e-4  # pixels
+
+
+class Track(NamedTuple):
+    """What is measured of one film: positions [T, 2N] in pixels, at the times [T]."""
+
+    positions: np.ndarray
+    times: np.ndarray
+
+
+class Fit(NamedTuple):
+    """Parameters of the system, and how well they are known."""
+
+    parameters: dict[str, float]  # of the system, in pixels and units of time
+    errors: dict[str, float]  # one standard deviation each
+    hessian_errors: dict[str, float]
+    scatter_errors: dict[str, float]  # over segments or films; empty where these are too short
+    correlations: dict[tuple[str, str], float]
+    trajectories: list[np.ndarray]  # of each film, [T, 2N]
+    weights: list[dict[str, float]]  # of each film, by the cell's names, and its drift
+    states: list[np.ndarray]  # of each film at its first frame, [4N]
+    rms: float  # pixels, of the residuals
+    explained: float  # 1 − variance of the residuals / variance of the positions
+    structure: float  # autocorrelation of the residuals from one frame to the next
+
+
+def simulator(cell: SystemCell) -> Callable[..., tf.Tensor]:
+    """A compiled function: weights [B, n] by name, states [B, 4N], gaps [T − 1] → positions [B, T, 2N], float64."""
+    n_objs = cell.n_objs
+
+    def simulate(weights: dict[str, tf.Tensor], states: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:
+        parameters = physical({name: w[:, None, None] for name, w in weights.items()})
+        first = tuple(tf.reshape(x, [-1, n_objs, 2]) for x in tf.split(states, 2, axis=-1))
+
+        def step(state: tuple, gap: tf.Tensor) -> tuple:
+            for _ in range(STEPS):
+                state = cell.substep(*state, gap / STEPS, parameters)
+            return tuple(state)
+
+        later = tf.scan(step, gaps, initializer=first)[0]  # [T − 1, B, N, 2]
+        every = tf.concat([first[0][None], later], axis=0)
+        return tf.reshape(tf.transpose(every, [1, 0, 2, 3]), [tf.shape(states)[0], -1, 2 * n_objs])
+
+    return tf.function(simulate, autograph=False, reduce_retracing=True)
+
+
+class _Problem:
+    """Least squares over one or more tracks that share the weights `shared`; each has its own `local` and state."""
+
+    def __init__(self, simulate: Callable, tracks: Sequence[Track], shared: Sequence[str], local: Sequence[str],
+                 held: Sequence[dict[str, float]]):  # fmt: skip
+        self.simulate, self.tracks, self.shared, self.local, self.held = simulate, tracks, shared, local, held
+        self.own = len(local) + 2 * tracks[0].positions.shape[1]  # unknowns of one track
+
+    def columns(self, track: int) -> np.ndarray:
+        first = len(self.shared) + track * self.own
+        return np.r_[: len(self.shared), first : first + self.own].astype(int)
+
+    def trajectory(self, track: int, theta: np.ndarray) -> np.ndarray:
+        """Positions [B, T, 2N] for unknowns [B, n] of one track."""
+        data, names = self.tracks[track], [*self.shared, *self.local]
+        weights = {name: np.full(len(theta), value) for name, value in self.held[track].items()}
+        weights |= {name: theta[:, i] for i, name in enumerate(names)}
+        drift = np.stack([weights.pop(name) for name in DRIFT], -1) if DRIFT[0] in weights else np.zeros((1, 2))
+        moved = self.simulate(weights, theta[:, len(names) :], np.diff(data.times)).numpy()
+        shift = drift[:, None] * (data.times - data.times.mean())[None, :, None]  # [B, T, 2]
+        return moved + np.tile(shift, moved.shape[-1] // 2)
+
+    def residuals(self, theta: np.ndarray) -> list[np.ndarray]:
+        """Of each track, [T, 2N]."""
+        return [self.trajectory(i, theta[None, self.columns(i)])[0] - t.positions for i, t in enumerate(self.tracks)]
+
+    def normal(self, theta: np.ndarray, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """JᵀWJ [n, n] and JᵀWr [n]."""
+        matrix, vector = np.zeros((len(theta),) * 2), np.zeros(len(theta))
+        for i in range(len(self.tracks)):
+            columns, (jacobian, residual) = self.columns(i), self.linear(i, theta)
+            weighted = jacobian * weights[i]
+            matrix[np.ix_(columns, columns)] += np.tensordot(weighted, jacobian, ([1, 2], [1, 2]))
+            vector[columns] += np.tensordot(weighted, residual, 2)
+        return matrix, vector
+
+    def linear(self, track: int, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives [n, T, 2N] of a track's residuals by its unknowns, and the residuals [T, 2N]."""
+        here = theta[self.columns(track)]
+        size, steps = len(here), STEP * np.eye(len(here))
+        both = self.trajectory(track, np.concatenate([here + steps, here - steps, here[None]]))
+        return (both[:size] - both[size:-1]) / (2 * STEP), both[-1] - self.tracks[track].positions
+
+    def solve(self, theta: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """The best unknowns from a start, their residuals, and the weights of these."""
+        damping, residuals = 1e-3, self.residuals(theta)
+        for _ in range(ROUNDS):
+            weights = robust(residuals)
+            cost = total(residuals, weights)
+            if not np.isfinite(cost):
+                break
+            matrix, vector = self.normal(theta, weights)
+            if not np.isfinite(matrix).all():
+                break
+            diagonal = np.diag(matrix) + 1e-12 * np.diag(matrix).max()
+            for _ in range(TRIES):
+                step = np.linalg.lstsq(matrix + np.diag(damping * diagonal), vector, rcond=None)[0]
+                tried = self.residuals(theta - step)
+                lower = total(tried, weights)
+                if lower < cost:
+                    break
+                damping *= 5.0
+            else:
+                break
+            theta, residuals, damping = theta - step, tried, max(damping / 5.0, 1e-9)
+            if cost - lower < CONVERGED * cost:
+                break
+        return theta, residuals, robust(residuals)
+
+
+def robust(residuals: list[np.ndarray]) -> list[np.ndarray]:
+    """Cauchy's weights of residuals, near 1 within a standard deviation, which comes from the median."""
+    every = np.abs(np.concatenate([r.reshape(-1) for r in residuals]))
+    limit = CAUCHY * max(1.4826 * float(np.median(every)), SMALLEST_NOISE)
+    return [1.0 / (1.0 + np.square(r / limit)) for r in residuals]
+
+
+def total(residuals: list[np.ndarray], weights: list[np.ndarray]) -> float:
+    """The weighted sum of squares."""
+    cost = sum(float((w * r * r).sum()) for r, w in zip(residuals, weights))
+    return cost if np.isfinite(cost) else np.inf
+
+
+def fit_films(cell: SystemCell, tracks: Sequence[Track], damping: bool) -> Fit:
+    """Fit the weights of `cell` to `tracks`, with linear damping or without."""
+    simulate = simulator(cell)
+    cameras = [*cell.of_camera, *(DRIFT if {"anchor_x", "pivot_x"} & set(cell.of_camera) else ())]
+    shared = [name for name in cell.weight_table if name not in cell.of_camera] + ["damping"] * damping
+    held = [{} if damping else {"damping": 0.0} for _ in tracks]
+    best = None
+    for starts in start_weights(cell, tracks):
+        found = _from_start(cell, _Problem(simulate, tracks, shared, cameras, held), starts, tracks)
+        if best is None or total(found[1], found[2]) < total(best[1], best[2]):
+            best = found
+    theta, residuals, weights = best
+    problem = _Problem(simulate, tracks, shared, cameras, held)
+    hessian, matrix = _hessian_errors(problem, theta, residuals, weights)
+    names = [name.removeprefix("log_") for name in shared]
+    values = _values(shared, theta)
+    scales = np.array([values[n] if w.startswith("log_") else 1.0 for n, w in zip(names, shared)])
+    by_hessian = dict(zip(names, hessian[: len(names)] * np.abs(scales)))
+    scatter = _scatter_errors(simulate, problem, theta, shared, cameras, held)
+    errors = {name: max(by_hessian[name], scatter.get(name, 0.0)) for name in names}
+    spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+    correlation = matrix / np.outer(spread, spread)
+    pairs = {(a, b): float(correlation[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
+    each = [theta[problem.columns(i)] for i in range(len(tracks))]
+    flat = np.concatenate([r.reshape(-1) for r in residuals])
+    motion = np.concatenate([(t.positions - t.positions.mean(0)).reshape(-1) for t in tracks])
+    count = len(shared) + len(cameras)
+    return Fit(
+        values, errors, by_hessian, scatter, pairs,
+        [r + t.positions for r, t in zip(residuals, tracks)],
+        [{**h, **dict(zip([*shared, *cameras], x[:count]))} for h, x in zip(held, each)],
+        [x[count:] for x in each], float(np.sqrt(np.mean(flat**2))),
+        1.0 - float(np.mean(flat**2) / max(np.mean(motion**2), 1e-12)), _lag_one(residuals),
+    )  # fmt: skip
+
+
+def _values(shared: Sequence[str], theta: np.ndarray) -> dict[str, float]:
+    return {n.removeprefix("log_"): float(np.exp(x) if n.startswith("log_") else x) for n, x in zip(shared, theta)}
+
+
+def _from_start(
+    cell: SystemCell, problem: _Problem, starts: list[dict[str, float]], tracks: Sequence[Track]
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Solve from the weights `starts` of each track, on more and more of the film."""
+    shared, local = list(problem.shared), list(problem.local)
+    states = start_states(cell, tracks)
+    own = [np.r_[[s.get(name, 0.0) for name in local], state] for s, state in zip(starts, states)]
+    theta = np.concatenate([[starts[0].get(name, 0.0) for name in shared], *own])
+    for horizon in (1,) if swings(cell) else HORIZONS:
+        counts = [max(len(t.times) // horizon, min(len(t.times), 8)) for t in tracks]
+        part = [Track(t.positions[:n], t.times[:n]) for t, n in zip(tracks, counts)]
+        free = local if horizon == 1 else [name for name in local if name not in DRIFT]
+        held = [{**h, **({} if horizon == 1 else {name: 0.0 for name in local if name in DRIFT})} for h in problem.held]
+        smaller = _Problem(problem.simulate, part, shared, free, held)
+        chosen = np.r_[: len(shared)].tolist()
+        for i in range(len(tracks)):
+            first = len(shared) + i * problem.own
+            chosen += [first + j for j, name in enumerate(local) if name in free]
+            chosen += list(range(first + len(local), first + problem.own))
+        solved = smaller.solve(theta[chosen])
+        theta = theta.copy()
+        theta[chosen] = solved[0]
+    return theta, solved[1], solved[2]
+
+
+def _lag_one(residuals: list[np.ndarray]) -> float:
+    products = sum(float((r[1:] * r[:-1]).sum()) for r in residuals)
+    return products / max(sum(float((r * r).sum()) for r in residuals), 1e-300)
+
+
+def correlation_time(residuals: list[np.ndarray]) -> float:
+    """1 + 2·Σ of the residuals' autocorrelation up to where it falls below 0.05: how many frames tell one thing."""
+    whole = sum(float((r * r).sum()) for r in residuals)
+    time, shortest = 1.0, min(len(r) for r in residuals)
+    for lag in range(1, shortest // 3):
+        rho = sum(float((r[lag:] * r[:-lag]).sum()) for r in residuals) / max(whole, 1e-300)
+        if rho < 0.05:
+            break
+        time += 2.0 * rho
+    return time
+
+
+def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weights: list) -> tuple:
+    """Standard deviations [n] of the unknowns from the fit alone, and their covariance.
+
+    The larger of two: from JᵀWJ and the residuals' autocorrelation in time; and, as the network's positions are off
+    by the same wherever the object comes again, from the gradients' sums over the cells of the frame.
+    """
+    matrix, _ = problem.normal(theta, weights)
+    flat = np.diag(matrix) <= 1e-12 * np.diag(matrix).max()  # the film says nothing about these
+    inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
+    freedom = max(sum(r.size for r in residuals) - len(theta), 1)
+    covariance = inverse * total(residuals, weights) / freedom * correlation_time(residuals)
+    spread = np.zeros_like(matrix)
+    for i, (track, weight) in enumerate(zip(problem.tracks, weights)):
+        columns, (jacobian, residual) = problem.columns(i), problem.linear(i, theta)
+        pulls = jacobian * weight * residual  # [n, T, 2N]
+        for n in range(0, pulls.shape[2], 2):
+            cells = np.floor(track.positions[:, n : n + 2] / CELL)
+            for cell in np.unique(cells, axis=0):
+                pull = pulls[:, (cells == cell).all(1), n : n + 2].sum((1, 2))
+                spread[np.ix_(columns, columns)] += np.outer(pull, pull)
+    by_place = inverse @ spread @ inverse
+    errors = np.sqrt(np.maximum(np.maximum(np.diag(covariance), np.diag(by_place)), 0.0))
+    return np.where(flat, np.inf, errors), covariance
+
+
+def _scatter_errors(simulate: Callable, whole: _Problem, theta: np.ndarray, shared: list, cameras: list, held: list):
+    """Standard deviation of the mean over films, where there are four, or over four segments of each film.
+
+    A segment keeps the camera's place of its whole film.
+    """
+    results = []
+    for i, track in enumerate(whole.tracks):
+        own = theta[whole.columns(i)]
+        names = [*shared, *cameras]
+        if len(whole.tracks) >= SEGMENTS:
+            results.append(_Problem(simulate, [track], shared, cameras, [held[i]]).solve(own)[0])
+            continue
+        path = whole.trajectory(i, own[None])[0]
+        fixed = {**held[i], **{name: own[names.index(name)] for name in cameras}}
+        for part in np.array_split(np.arange(len(track.times)), SEGMENTS):
+            if len(part) < 8:
+                return {}
+            piece = Track(track.positions[part], track.times[part])
+            drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
+            center = track.times.mean()
+            straight = np.tile(drift * (piece.times.mean() - center), track.positions.shape[1] // 2)
+            # the drift is measured from a segment's own middle: what it is off there is taken from the positions
+            piece = Track(piece.positions - straight, piece.times)
+            drifted = np.tile(np.outer(piece.times - piece.times.mean(), drift), path.shape[1] // 2)
+            moving = path[part] - straight - drifted
+            speed = (moving[1] - moving[0]) / (piece.times[1] - piece.times[0])
+            start = np.r_[own[: len(shared)], moving[0], speed]
+            results.append(_Problem(simulate, [piece], shared, [], [fixed]).solve(start)[0])
+    table = [_values(shared, x) for x in results]
+    return {n: float(np.std([row[n] for row in table], ddof=1) / np.sqrt(len(table))) for n in table[0]}

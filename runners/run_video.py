@@ -1,0 +1,321 @@
+"""Physics from a film of one's own: finds the objects, fits the equations of motion, and writes a report.
+
+PYTHONPATH=. python runners/run_video.py FILM --system=pendulum --save_dir=<dir>
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from dataclasses import replace
+from os.path import expanduser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
+import numpy as np
+import tensorflow as tf
+
+from data_gen.errors import DataError
+from data_gen.film import Film, FilmSettings, read_films
+from physics_models import discovery, experiment, motion
+from physics_models.errors import CommandParser, ExperimentError, exit_with_message, reporting
+from physics_models.experiment import Interrupted, LogFile
+from physics_models.film_results import (
+    SYSTEMS,
+    Findings,
+    Known,
+    check_fit,
+    check_motion,
+    check_objects,
+    count_objects,
+    quantities,
+)
+from physics_models.fit import Fit, Track, fit_films
+from physics_models.physics_net import CELLS, PhysicsNet
+from physics_models.refine import refine_positions
+from physics_models.run_log import save_code
+from physics_models.staged import StagedTraining, encode_all, look_the_same, settings_for
+from physics_models.tasks import Task
+from runners.film import report
+from runners.run_base import log_to_console
+
+INPUT_STEPS, PRED_STEPS, TEST_STEPS = 4, 6, 12  # frames of a training sequence: L, P, T
+SAME_PLACE = 0.1  # mean difference of two films' backgrounds, of the brightness, above which the camera has moved
+PROGRESS = 5.0  # seconds between two lines
+NO_RESULT = 2  # exit code
+UNDAMPED = ("fall", "incline", "bouncing")  # by default
+
+logger = logging.getLogger("tf")
+note = logging.getLogger("tf.note")
+
+
+def main() -> None:
+    """The command."""
+
+    def run() -> int:
+        options = flags().parse_args()
+        try:
+            return run_films(options)
+        except DataError as error:
+            raise ExperimentError(str(error)) from error
+        except Interrupted as interrupted:
+            exit_with_message(f"{interrupted}; what there is: {options.save_dir}", interrupted.exit_code)
+
+    code = 0
+    with reporting():
+        code = run()
+    sys.exit(code)
+
+
+def flags() -> CommandParser:
+    """The command line."""
+    parser = CommandParser(
+        prog="run_video.py", allow_abbrev=False,
+        description="Finds the objects in a film, fits their equations of motion, and reports parameters with units "
+        "and error bars. Exit code 0: a result; 1: a mistake; 2: no result, the report says why.",
+    )  # fmt: skip
+    flag = parser.add_argument
+    flag("film", type=expanduser, help="a video, a .gif, an .npz or a folder of .png frames; or a folder of films")
+    flag("--system", required=True, choices=list(SYSTEMS), help="the equations of motion")
+    flag("--save_dir", required=True, type=expanduser, help="a new folder for the report and the network")
+    flag("--damping", choices=["linear", "none"], help="by default linear; none for fall, incline and bouncing")
+    flag("--n_objs", type=int, help="number of objects; by default that of the system: 1, or 2 for spring and gravity")
+    flag("--fps", type=positive, help="frames per second, in place of the film's own time stamps")
+    flag("--speed", type=positive, default=1.0, help="how many times slower than life the film plays (slow motion)")
+    flag("--start", type=float, default=0.0, help="leave out what comes before, seconds of the film")
+    flag("--stop", type=float, help="leave out what comes after, seconds of the film")
+    flag("--every", type=int, help="take every n-th frame; by default all, or so many that 1500 are left")
+    flag("--crop", type=box, metavar="x,y,w,h", help="use this part of the picture, in the film's pixels")
+    flag("--mask_out", type=box, action="append", default=[], metavar="x,y,w,h", help="ignore this part; repeatable")
+    flag("--scale", type=scale, metavar="x1,y1,x2,y2,meters", help="two points of the picture, and their distance")
+    flag("--pixels_per_metre", type=positive, help="the scale, in the film's own pixels")
+    flag("--mass", type=positive, help="kg, of each body: gives k of a spring")
+    flag("--length", type=positive, help="m, of a pendulum: gives g")
+    flag("--known_g", type=positive, help="m/s²: gives the length of a pendulum")
+    flag("--img_size", type=int, default=32, help="side of the frames that the network sees, pixels")
+    flag("--steps", type=int, help="training steps; by default 1000")
+    flag("--seed", type=int, default=0, help="of the network's weights")
+    flag("--overwrite", action="store_true", help="replace an experiment in --save_dir; by default it is moved aside")
+    return parser
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < np.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def box(text: str) -> tuple[int, ...]:
+    """x, y, width and height."""
+    numbers = tuple(int(part) for part in text.split(","))
+    if len(numbers) != 4:
+        raise argparse.ArgumentTypeError(f"{text}: give x,y,width,height in pixels")
+    return numbers
+
+
+def scale(text: str) -> float:
+    """Meters per pixel of x1,y1,x2,y2,meters."""
+    numbers = [float(part) for part in text.split(",")]
+    if len(numbers) != 5 or numbers[4] <= 0 or numbers[:2] == numbers[2:4]:
+        raise argparse.ArgumentTypeError(f"{text}: give x1,y1,x2,y2,meters of two different points")
+    return numbers[4] / float(np.hypot(numbers[0] - numbers[2], numbers[1] - numbers[3]))
+
+
+def run_films(options: argparse.Namespace) -> int:
+    """Read, train, fit, check and report; returns the exit code."""
+    system = SYSTEMS[options.system]
+    log_to_console()
+    settings = FilmSettings(
+        options.img_size, options.fps, options.speed, options.start, options.stop, options.every, options.crop,
+        tuple(options.mask_out),
+    )  # fmt: skip
+    note.info("reading %s", options.film)
+    films = read_films(options.film, settings)
+    for film in films:
+        note.info("%s: %d frames of %d×%d, %s", film.name, *film.frames.shape[:3], clock(film))
+    check_one_place(films)
+    n_objs = options.n_objs or count_objects(seen_to_move(films), system)
+    task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
+    moved = experiment.start_over(options.save_dir, options.overwrite)
+    if moved:
+        note.info("the experiment that was in %s is now in %s", options.save_dir, moved)
+    with LogFile(options.save_dir):
+        logger.info("\n".join(sys.argv))
+        results, net = measure(options, films, task)
+        report.write(results, net, Path(options.save_dir))
+        for remark in (*results.findings.fatal, *results.findings.warnings):
+            logger.warning("warning: %s", remark)
+    print(report.headline(results), flush=True)
+    print(f"report: {Path(options.save_dir).absolute() / 'report.html'}", flush=True)
+    if results.findings.fatal:
+        print(f"no result: {results.findings.fatal[0]}", file=sys.stderr, flush=True)
+    return NO_RESULT if results.findings.fatal else 0
+
+
+def measure(options: argparse.Namespace, films: list[Film], task: Task) -> tuple[report.Results, PhysicsNet]:
+    """Train on the films, measure the positions in all of their frames, fit, and check."""
+    scale = options.scale or (1 / options.pixels_per_metre if options.pixels_per_metre else None)
+    known = Known(scale, options.mass, options.length, options.known_g)
+    training = train(options, films, task)
+    net, found, verdict = training.net, training.found, training.verdict
+    findings = check_objects(found, verdict)
+    note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
+    positions = [
+        refine_positions(net, film.frames, encode_all(net, film.frames[None])[0]).astype(float) for film in films
+    ]
+    chosen, fit, numbers, scene = np.arange(2 * task.n_objs), None, [], None
+    if not findings.fatal:
+        gap, damped = mean_gap(films[0]), options.damping or ("none" if options.system in UNDAMPED else "linear")
+        note.info("fitting the trajectory")
+        chosen, fit, findings = fit_best(options, films, positions, gap, damped == "linear", findings)
+        tracks = [Track(p[:, chosen], times(film, gap)) for p, film in zip(positions, films)]
+        seconds = None if films[0].seconds is None else gap
+        numbers = quantities(options.system, fit, seconds, films[0].pixel, known, len(chosen) // 2)
+        findings = merge(findings, check_fit(options.system, fit, tracks, numbers, known))
+        scene = positions[0].copy()
+        scene[:, chosen] = fit.trajectories[0]
+        set_cell(net, fit.weights[0])
+        training.save()
+    places = [p[:, chosen].reshape(len(p), -1, 2) for p in positions]
+    for film, xy in zip(films, places):
+        findings = merge(findings, check_motion(xy, blob_sizes(film, found), options.img_size, film.repeated))
+    return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
+
+
+def fit_best(
+    options: argparse.Namespace, films: list[Film], positions: list[np.ndarray], gap: float, damped: bool,
+    findings: Findings,
+) -> tuple[np.ndarray, Fit, Findings]:  # fmt: skip
+    """The coordinates of the objects that are the system's, their fit, and remarks.
+
+    Where a system of one body is asked for, but more objects move, each is fitted, and the best fit is taken.
+    """
+    system, size = SYSTEMS[options.system], positions[0].shape[1]
+    whole = options.n_objs or system.n_objs
+    groups = [np.arange(size)] if size <= 2 * whole else [np.arange(i, i + 2) for i in range(0, size, 2)]
+    fits = []
+    for group in groups:
+        cell = CELLS[system.cell_type](len(group) // 2, options.img_size)
+        fits.append(fit_films(cell, [Track(p[:, group], times(f, gap)) for p, f in zip(positions, films)], damped))
+    best = int(np.argmax([fit.explained for fit in fits]))
+    if len(groups) > 1:
+        others = ", ".join(f"{fit.explained:.1%}" for i, fit in enumerate(fits) if i != best)
+        text = (
+            f"{len(groups)} objects move; the result is that of the one that fits --system={options.system} best "
+            f"({fits[best].explained:.1%} explained, others {others}); --mask_out what does not belong to it"
+        )
+        findings = merge(findings, Findings([], [text]))
+    return groups[best], fits[best], findings
+
+
+def merge(*findings: Findings) -> Findings:
+    """All remarks of several checks, each once."""
+    fatal, warnings = ([text for f in findings for text in f[i]] for i in (0, 1))
+    return Findings(list(dict.fromkeys(fatal)), list(dict.fromkeys(warnings)))
+
+
+def clock(film: Film) -> str:
+    """Length of a film, in words."""
+    if film.seconds is None:
+        return "no time stamps: results are per frame; give --fps"
+    span = film.seconds[-1] - film.seconds[0]
+    return f"{span:.2f} s, {(len(film.seconds) - 1) / span:.4g} frames per second"
+
+
+def mean_gap(film: Film) -> float:
+    """Seconds between two frames on average; without time stamps, 1."""
+    return 1.0 if film.seconds is None else float((film.seconds[-1] - film.seconds[0]) / (len(film.seconds) - 1))
+
+
+def times(film: Film, gap: float) -> np.ndarray:
+    """The frames' times [T] in units of `gap`, from 0 on."""
+    return np.arange(len(film.frames), dtype=float) if film.seconds is None else (film.seconds - film.seconds[0]) / gap
+
+
+def check_one_place(films: list[Film]) -> None:
+    """Raise `ExperimentError` unless all films show the same background, and all or none have time stamps."""
+    backgrounds = [np.median(film.frames[:: max(len(film.frames) // 50, 1)], axis=0) / 255.0 for film in films]
+    for film, background in zip(films[1:], backgrounds[1:]):
+        if np.abs(background - backgrounds[0]).mean() > SAME_PLACE:
+            raise ExperimentError(f"{film.name}: another background than {films[0].name}; run the films one by one")
+        if (film.seconds is None) != (films[0].seconds is None):
+            raise ExperimentError(f"{film.name}: not all films have time stamps; give --fps")
+
+
+def seen_to_move(films: list[Film]) -> dict[int, motion.Kinds]:
+    """What moves in the films, for each number of objects (`physics_models.discovery.scan`)."""
+    frames = np.concatenate([film.frames for film in films])
+    return discovery.scan(frames, lambda part: np.float32(part / 255.0))[1]
+
+
+def blob_sizes(film: Film, found: discovery.Discovery) -> np.ndarray:
+    """Areas of the moving pixels [frames with as many objects as there are], square pixels of a frame."""
+    frames = film.frames[:: max(len(film.frames) // 300, 1)] / np.float32(255.0)
+    strength = np.sqrt(np.square(frames - found.scene.background).sum(-1))
+    counts = motion.count_blobs(motion.find_blobs(frames, found.scene), len(frames))
+    return (strength > found.scene.moving_above).sum((1, 2))[counts == found.n_objs] / found.n_objs
+
+
+# Training
+
+
+class Sequences(NamedTuple):
+    """Frames as `StagedTraining` takes them: uint8 [S, T, H, H, 3]."""
+
+    X: np.ndarray  # noqa: N815
+    checksum: int = 0
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """Says every few seconds how far the training is."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps, self.start, self.last = steps, time.monotonic(), time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a step."""
+        now = time.monotonic()
+        if now - self.last > PROGRESS:
+            self.last, done = now, (batch + 1) / self.steps
+            note.info("training: %.0f %%, about %.0f s left", 100 * done, (now - self.start) * (1 - done) / done)
+
+
+def train(options: argparse.Namespace, films: list[Film], task: Task) -> StagedTraining:
+    """Train encoder and decoder on single frames, supervised by motion at first."""
+    seen = INPUT_STEPS + PRED_STEPS
+    windows = []
+    for film in films:
+        last = len(film.frames) - TEST_STEPS
+        windows += [film.frames[i : i + TEST_STEPS] for i in sorted({*range(0, last + 1, seen), last})]
+    data = Sequences(np.stack(windows))
+    tf.keras.utils.set_random_seed(options.seed)
+    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True)
+    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=look_the_same(net, data.X))
+    settings = settings_for("custom", "gauss_newton")
+    if options.steps:
+        settings = replace(settings, autoencoder=replace(settings.autoencoder, steps=options.steps))
+    marker = experiment.write_marker(options.save_dir, vars(options), net.get_config())
+    save_code(options.save_dir)
+    net.run_id = marker.run
+    net.callbacks = [Progress(settings.autoencoder.steps)]
+    training = StagedTraining(net, dict.fromkeys(("train", "valid", "test"), data), options.save_dir, settings,
+                            options.seed, "autoencoder")  # fmt: skip
+    training.run(evaluate=False)
+    return training
+
+
+def set_cell(net: PhysicsNet, weights: dict[str, float]) -> None:
+    """Give the network's cell the weights of the fit."""
+    for name, variable in net.cell.named_weights().items():
+        if name in weights:
+            variable.assign(weights[name])
+
+
+if __name__ == "__main__":
+    main()
