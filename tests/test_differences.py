@@ -1,4 +1,4 @@
-"""What the table of differences in MIGRATION.md says, row by row: where the port departs, and where it keeps."""
+"""What docs/differences.md says, row by row: where the port departs, and where it keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network from Python, and exported: the README's examples run, and give the same numbers."""
+"""The network from Python, and exported: the examples of docs/library.md run, and give the same numbers."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def net(run) -> PhysicsNet:
 
 
 def examples(title: str) -> list[str]:
-    """The Python blocks of the README's section `title`."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (section,) = re.findall(rf"(?ms)^## {title}\n(.*?)(?=^## )", text)
+    """The Python blocks of the section `title` of docs/library.md."""
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"(?ms)^## {title}\n(.*?)(?=^## |\Z)", text)
     return re.findall(r"(?ms)^```python\n(.*?)^```", section)
 
 
@@ -80,7 +80,7 @@ def run_alone(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_examples_of_the_readme(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_the_page(tmp_path, monkeypatch, capsys):
     """Both sections, one after the other, on a run of spring_color."""
     task = TASKS["spring_color"]
     net = write_run(tmp_path / "experiments" / "first", task)
