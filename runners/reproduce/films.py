@@ -6,10 +6,16 @@ with noise of 4 grey levels. The motion is integrated here in NumPy, in steps of
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from physics_models.errors import ExperimentError
 
 SIDE, NOISE, SUBSTEPS, EXPOSED = 96, 4.0, 40, 0.5  # pixels; grey levels; steps per frame; share of a frame's time
 COLORS = np.array([[0.85, 0.2, 0.15], [0.15, 0.35, 0.9], [0.95, 0.8, 0.1]])
@@ -149,3 +155,74 @@ _MADE = {
     "incline": _incline,
     "gravity": _gravity,
 }
+
+SYSTEMS = tuple(_MADE)
+
+
+# The table
+
+
+class Outcome(NamedTuple):
+    """What `run_video.py` said of one made film."""
+
+    system: str
+    seed: int
+    code: int
+    parameters: dict  # as in report.json
+    truth: dict[str, float]
+    warnings: list[str]
+
+
+def measure(system: str, seed: int, folder: Path) -> Outcome:
+    """Run the command on the film number `seed`, unless `folder` has its report; an `ExperimentError` if it fails."""
+    film, place = make_film(system, seed), folder / f"{system}-{seed}"
+    if not (place / "report.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / f"{system}-{seed}.npz", frames=film.frames)
+        command = [
+            sys.executable, str(Path(__file__).parents[1] / "run_video.py"), str(folder / f"{system}-{seed}.npz"),
+            f"--system={system}", f"--fps={film.fps}", f"--save_dir={place}", f"--seed={seed}", "--overwrite",
+        ]  # fmt: skip
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if ended.returncode not in (0, 2):
+            raise ExperimentError(f"run_video.py ended with {ended.returncode}: {ended.stderr.strip().splitlines()[-1]}")
+    report = json.loads((place / "report.json").read_text())
+    code = 0 if report["parameters"] else 2
+    return Outcome(system, seed, code, report["parameters"], film.truth, report["warnings"])
+
+
+def measured(folder: Path) -> list[Outcome]:
+    """The outcomes of all films in `folder` that have a report."""
+    found = [path.parent.name.rsplit("-", 1) for path in folder.glob("*/report.json")]
+    return [measure(system, seed, folder) for system, seed in sorted((s, int(n)) for s, n in found if s in _MADE)]
+
+
+def table(outcomes: list[Outcome]) -> list[str]:
+    """Markdown: of each system and parameter, errors and how many error bars hold the truth; then every film."""
+    lines = ["| system | parameter | films with a result | median error | largest error | truth within 1 error bar | 2 |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    rows = []
+    for system in _MADE:
+        ours = [o for o in outcomes if o.system == system]
+        for name in ours[0].truth if ours else ():
+            given = [o for o in ours if name in o.parameters]
+            off = np.array([o.parameters[name]["value"] / o.truth[name] - 1 for o in given])
+            held = [sum(_holds(o, name, bars) for o in given) for bars in (1, 2)]
+            worst = "– | – | –"
+            if given:
+                worst = f"{np.abs(off).max():.2%} | {held[0]} of {len(given)} | {held[1]} of {len(given)}"
+            middle = f"{np.median(np.abs(off)):.2%}" if given else "–"
+            lines.append(f"| {system} | {name} | {len(given)} of {len(ours)} | {middle} | {worst} |")
+        for o in ours:
+            said = ", ".join(
+                f"{n} {o.parameters[n]['value']:.4g} ± {o.parameters[n]['error']:.2g} (true {t:.4g})"
+                if n in o.parameters else f"{n}: no result (true {t:.4g})" for n, t in o.truth.items()
+            )  # fmt: skip
+            rows.append(f"| {system} | {o.seed} | {said} | {'; '.join(o.warnings)} |")
+    return [*lines, "", "| system | film | result | warnings |", "|---|---|---|---|", *rows]
+
+
+def _holds(outcome: Outcome, name: str, bars: int) -> bool:
+    """Whether the truth lies within so many error bars."""
+    found = outcome.parameters[name]
+    return found["error"] is not None and abs(found["value"] - outcome.truth[name]) <= bars * found["error"]
