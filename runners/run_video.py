@@ -129,6 +129,7 @@ def scale(text: str) -> float:
 def run_films(options: argparse.Namespace) -> int:
     """Read, train, fit, check and report; returns the exit code."""
     system = SYSTEMS[options.system]
+    check_numbers(options)
     log_to_console()
     settings = FilmSettings(
         options.img_size, options.fps, options.speed, options.start, options.stop, options.every, options.crop,
@@ -155,6 +156,18 @@ def run_films(options: argparse.Namespace) -> int:
     if results.findings.fatal:
         print(f"no result: {results.findings.fatal[0]}", file=sys.stderr, flush=True)
     return NO_RESULT if results.findings.fatal else 0
+
+
+def check_numbers(options: argparse.Namespace) -> None:
+    """Raise `ExperimentError` for the first number that is out of range."""
+    fewest = CELLS[SYSTEMS[options.system].cell_type].min_objs
+    for name, lowest, highest in (
+        ("img_size", 16, 128), ("n_objs", fewest, motion.MAX_NAMED), ("every", 1, 1000), ("steps", 1, 10**6),
+        ("seed", 0, 2**32 - 1),
+    ):  # fmt: skip
+        value = getattr(options, name)
+        if value is not None and not lowest <= value <= highest:
+            raise ExperimentError(f"--{name}={value}: must lie between {lowest} and {highest}")
 
 
 def measure(options: argparse.Namespace, films: list[Film], task: Task) -> tuple[report.Results, PhysicsNet]:

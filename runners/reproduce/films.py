@@ -185,7 +185,7 @@ def measure(system: str, seed: int, folder: Path) -> Outcome:
         ]  # fmt: skip
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode not in (0, 2):
-            raise ExperimentError(f"run_video.py ended with {ended.returncode}: {ended.stderr.strip().splitlines()[-1]}")
+            raise ExperimentError(f"{place}: run_video.py ended with: {ended.stderr.strip().splitlines()[-1]}")
     report = json.loads((place / "report.json").read_text())
     code = 0 if report["parameters"] else 2
     return Outcome(system, seed, code, report["parameters"], film.truth, report["warnings"])
@@ -199,7 +199,7 @@ def measured(folder: Path) -> list[Outcome]:
 
 def table(outcomes: list[Outcome]) -> list[str]:
     """Markdown: of each system and parameter, errors and how many error bars hold the truth; then every film."""
-    lines = ["| system | parameter | films with a result | median error | largest error | truth within 1 error bar | 2 |"]
+    lines = ["| system | parameter | films with a result | median error | largest | truth within 1 error bar | 2 |"]
     lines.append("|---|---|---|---|---|---|---|")
     rows = []
     for system in _MADE:

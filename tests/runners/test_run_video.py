@@ -1,0 +1,156 @@
+"""run_video.py: what it writes, its exit codes, and (slow) what it measures on filmed pendulums."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import run_command
+
+from physics_models.library import load_network
+from physics_models.supervision import Verdict
+from runners import run_video
+from runners.reproduce.films import make_film
+from runners.run_video import main  # noqa: F401, the console command
+
+FILMS = Path(__file__).parents[1] / "films"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A made film of an anchored spring, without time stamps, and its truth."""
+    made, path = make_film("anchored_spring", 0), tmp_path_factory.mktemp("film") / "made.npz"
+    np.savez(path, frames=made.frames[:70])
+    return path, made.truth
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """A network of two steps counts as having found the object; the decoder's refinement puts it in its place."""
+    train = run_video.train
+
+    def trained(*arguments):
+        training = train(*arguments)
+        training.verdict = Verdict(0.9, np.array([1.0]))
+        return training
+
+    monkeypatch.setattr(run_video, "train", trained)
+    monkeypatch.setattr(run_video, "encode_all", lambda net, frames: frames)
+    monkeypatch.setattr(run_video, "refine_positions", lambda net, frames, _: centers(frames))
+
+
+def centers(frames: np.ndarray) -> np.ndarray:
+    """Of the red disc, [T, 2]."""
+    red = np.clip(frames[..., 0].astype(float) - frames[..., 2] - 60, 0, None)
+    middles = np.arange(frames.shape[1]) + 0.5
+    total = red.sum((1, 2))
+    return np.stack([red.sum(1) @ middles / total, red.sum(2) @ middles / total], 1)
+
+
+def test_a_result(film, found, tmp_path):
+    path, truth = film
+    out = tmp_path / "out"
+    ended = run_command(
+        "paig-run-video", str(path), "--system=anchored_spring", f"--save_dir={out}", "--steps=2", "--fps=30",
+        "--mass=0.5", "--pixels_per_metre=96",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("anchored_spring: ") and " ± " in ended.out and "1/s²" in ended.out
+    report = json.loads((out / "report.json").read_text())
+    k = report["parameters"]["k_over_m"]
+    assert k["value"] == pytest.approx(truth["k_over_m"], rel=0.02) and k["unit"] == "1/s^2" and k["error"] > 0
+    mass = report["parameters"]["k"]
+    assert mass["value"] == pytest.approx(k["value"] / 2) and mass["unit"] == "N/m"
+    rows = (out / "positions.csv").read_text().splitlines()
+    assert rows[0] == "film,t_s,x_px,y_px,x_m,y_m" and len(rows) == 71
+    t, x, y, x_m, _ = map(float, rows[31].split(",")[1:])
+    assert t == 1.0 and 0 < x < 96 and 0 < y < 96 and x_m == pytest.approx(x / 96, rel=1e-4)
+    for name in ("report.md", "report.html", "prediction.gif", "figure0.png", "figure2.png", "objects.png"):
+        assert (out / name).stat().st_size > 100
+    learned = load_network(out).parameters()  # the network predicts with what was fitted
+    assert learned["k_over_m"] * 900 == pytest.approx(k["value"], rel=1e-4)
+
+
+def test_without_times_and_scale_there_is_no_bare_number(film, found, tmp_path):
+    ended = run_command("paig-run-video", str(film[0]), "--system=fall", f"--save_dir={tmp_path / 'out'}", "--steps=2")
+    assert ended.code == 2  # an anchored spring does not fall
+    assert "1/s" not in ended.out and json.loads((tmp_path / "out" / "report.json").read_text())["parameters"] == {}
+    out = tmp_path / "again"
+    ended = run_command("paig-run-video", str(film[0]), "--system=anchored_spring", f"--save_dir={out}", "--steps=2")
+    units = {q["unit"] for q in json.loads((out / "report.json").read_text())["parameters"].values()}
+    assert ended.code == 0 and units == {"1/frame^2", "frame", "1/frame"}
+
+
+def test_objects_that_are_not_found_have_no_numbers(film, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--system=pendulum", f"--save_dir={out}", "--steps=2", "--fps=30"]
+    ended = run_command("paig-run-video", str(film[0]), *arguments)
+    assert ended.code == 2 and "no result" in ended.out and ended.err.splitlines()[-1].startswith("no result: ")
+    report = json.loads((out / "report.json").read_text())
+    assert report["parameters"] == {} and report["warnings"] and not report["checks"]["found"]
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["none.mp4", "--system=pendulum", "--save_dir=out"], "none.mp4"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--crop=0,0,500,20"], "--crop"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--fps=0"], "--fps"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=1,1,1,1,2"], "--scale"),
+        (["{film}", "--system=clock", "--save_dir=out"], "--system"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--start=95"], "--start"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--img_size=2"], "--img_size"),
+        (["{film}", "--system=spring", "--n_objs=1", "--save_dir=out"], "--n_objs"),
+        (["{film}", "--system=pendulum"], "--save_dir"),
+    ],
+)
+def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    ended = run_command("paig-run-video", *(a.format(film=film[0]) for a in arguments))
+    lines = [line for line in ended.err.splitlines() if "tf.note" not in line]
+    assert ended.code == 1 and len(lines) == 1 and word in lines[0], ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def real(tmp_path, name: str, *arguments: str):
+    """The command's exit code and report.json for a film of `tests/films`."""
+    save_dir = f"--save_dir={tmp_path / 'out'}"
+    ended = run_command("paig-run-video", str(FILMS / name), "--system=pendulum", save_dir, *arguments)
+    return ended.code, json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_the_filmed_apple(tmp_path, seed):
+    """Measured outside this project: Ω² = 9.267 ± 0.013 1/s², damping 0.0085 ± 0.0005 1/s."""
+    code, report = real(tmp_path, "red_apple_pendulum.mp4", f"--seed={seed}")
+    ratio, damping = (report["parameters"][name] for name in ("g_over_L", "damping"))
+    assert code == 0 and ratio["value"] == pytest.approx(9.267, rel=0.005)
+    assert abs(ratio["value"] - 9.267) < 2 * ratio["error"]
+    assert 0.0085 / 1.6 < damping["value"] < 0.0085 * 1.6
+    if BROWSER:
+        dom = subprocess.run(
+            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+             "--dump-dom", (tmp_path / "out" / "report.html").as_uri()],
+            capture_output=True, text=True, timeout=120, check=True,
+        ).stdout  # fmt: skip
+        assert dom.count("<img") == 3 and "g/L = 9." in dom
+
+
+@pytest.mark.slow
+def test_the_filmed_star(tmp_path):
+    """Measured outside this project: Ω² = 21.7 ± 0.2 1/s². Its counterweight moves too, and there is a warning."""
+    code, report = real(tmp_path, "paper_star_pendulum.mp4")
+    assert code == 0 and report["parameters"]["g_over_L"]["value"] == pytest.approx(21.7, rel=0.03)
+    assert any("2 objects move" in warning for warning in report["warnings"])
+
+
+@pytest.mark.slow
+def test_the_filmed_leaf(tmp_path):
+    code, report = real(tmp_path, "leaf.mp4")
+    assert code == 2 and report["parameters"] == {} and report["warnings"]
