@@ -1,7 +1,7 @@
 """Positions refined by the decoder: the place of each object at which the decoded frame is nearest to the real one.
 
-The encoder's positions are off by up to some tenths of a pixel, by the same wherever an object comes again: scales and
-angles are a few percent wrong, differently for every seed. The decoder draws the same sprite at every place, so its
+The encoder's positions are off by some tenths of a pixel, by the same wherever an object comes again: lengths are a few
+percent wrong, differently for every seed (docs/own_video.md). The decoder draws the same sprite at every place, so its
 scale is that of the frame. Not in the original, where the encoder's positions are used as they are.
 """
 
