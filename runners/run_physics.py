@@ -62,6 +62,10 @@ REGISTRIES = {
 }  # fmt: skip
 CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
 
+MANY_ALIKE = (
+    "three or more objects look the same: they are tracked from frame to frame, and change names where they meet; "
+    "learned parameters are not to be trusted (docs/discovery.md)"
+)
 note = logging.getLogger("tf.note")  # for the console alone
 
 
@@ -217,6 +221,8 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
             )  # fmt: skip
         del data
         net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
+        if tracked and task.n_objs > 2:
+            logger.warning("warning: %s", MANY_ALIKE)
     print_result(net)
 
 
