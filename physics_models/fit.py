@@ -20,6 +20,7 @@ from physics_models.fit_start import start_states, start_weights, swings
 CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are off by the same
 DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
 SEGMENTS = 4
+STUDENT = 0.6  # Student's t of a 68 % interval is 1 + 0.6 / (n - 1), to 1 % for n of 4 or more
 STEP = 1e-5  # of the numerical derivative, in a weight's own unit
 CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame counts less than half
 ROUNDS, TRIES, CONVERGED = 40, 8, 1e-6
@@ -261,9 +262,9 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
 
 
 def _scatter_errors(simulate: Callable, whole: _Problem, theta: np.ndarray, shared: list, cameras: list, held: list):
-    """Standard deviation of the mean over films, where there are four, or over four segments of each film.
+    """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
-    A segment keeps the camera's place of its whole film.
+    That is the standard deviation of the mean times Student's factor for so few. A segment keeps the camera's place of its whole film.
     """
     results = []
     for i, track in enumerate(whole.tracks):
@@ -288,5 +289,6 @@ def _scatter_errors(simulate: Callable, whole: _Problem, theta: np.ndarray, shar
             speed = (moving[1] - moving[0]) / (piece.times[1] - piece.times[0])
             start = np.r_[own[: len(shared)], moving[0], speed]
             results.append(_Problem(simulate, [piece], shared, [], [fixed]).solve(start)[0])
-    table = [_values(shared, x) for x in results]
-    return {n: float(np.std([row[n] for row in table], ddof=1) / np.sqrt(len(table))) for n in table[0]}
+    table, count = [_values(shared, x) for x in results], len(results)
+    student = 1.0 + STUDENT / (count - 1)
+    return {n: float(student * np.std([row[n] for row in table], ddof=1) / np.sqrt(count)) for n in table[0]}
