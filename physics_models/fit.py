@@ -264,7 +264,8 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
 def _scatter_errors(simulate: Callable, whole: _Problem, theta: np.ndarray, shared: list, cameras: list, held: list):
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
-    That is the standard deviation of the mean times Student's factor for so few. A segment keeps the camera's place of its whole film.
+    That is the standard deviation of the mean times Student's factor for so few. A segment keeps the camera's place
+    of its whole film.
     """
     results = []
     for i, track in enumerate(whole.tracks):
