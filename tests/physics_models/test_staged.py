@@ -103,12 +103,12 @@ def test_a_killed_run_resumes_in_its_stage_and_ends_with_the_same_bits(data, tmp
         folder = tmp_path / f"killed{killed_at[0]}"
         run = training(data, folder, seed=5)
 
-        def save_and_die(run=run, save=run._save, killed_at=killed_at):
+        def save_and_die(run=run, save=run.save, killed_at=killed_at):
             save()
             if (run.stage, run.step) == killed_at:
                 raise KilledError
 
-        run._save = save_and_die
+        run.save = save_and_die
         with pytest.raises(KilledError):
             run.run()
         stored = checkpoints.load(folder)
@@ -129,7 +129,7 @@ def test_a_signal_stops_a_stage_with_a_checkpoint(data, tmp_path, quick):
 
 
 def test_a_run_does_not_resume_with_other_training_data(data, tmp_path):
-    training(data, tmp_path)._save()
+    training(data, tmp_path).save()
     other = {**data, "train": DataIterator(two_objects(9), seed=0)}
     with pytest.raises(ExperimentError, match="other training data"):
         training(other, tmp_path).resume(checkpoints.load(tmp_path))
@@ -180,7 +180,7 @@ def test_without_supervision_the_loss_is_the_reconstruction_alone(data, tmp_path
 
 def test_nan_stops_the_run_and_leaves_the_checkpoint_before(data, tmp_path, quick):
     run = training(data, tmp_path)
-    run._save()
+    run.save()
     run.net.decoder.logsigma.assign(np.nan)
     with pytest.raises(ExperimentError, match="--autoencoder_rate"):
         run.run()
