@@ -6,14 +6,13 @@ import functools
 import importlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import migration_lessons as course
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 TEXT = course.read_document()
 LESSONS = {lesson.name: lesson for lesson in course.lessons(TEXT)}
@@ -178,6 +177,7 @@ next_batch get_iterators sigmoid log_metrics classes_in_module rgb2gray zipdir g
 FLAGS = """epochs batch_size save_dir use_ckpt ckpt_dir base_lr anneal_lr optimizer save_every_n_epochs
 eval_every_n_epochs print_interval debug test_mode task model recurrent_units lstm_layers cell_type encoder_type
 decoder_type autoencoder_loss alt_vel color datapoints"""
+OTHER_COMMANDS = ("runners.fit_positions", "runners.plot_run", "runners.reproduce_paper", "runners.run_benchmark")
 ROOMS = ("nn", "physics_models", "data_gen", "runners")
 
 
@@ -236,15 +236,11 @@ def test_every_name_of_the_original_is_mapped():
 
 @functools.cache
 def command_flags() -> dict[str, dict]:
-    """The type and default of each flag of run_physics.py by name: those that its own process defines."""
-    script = (
-        "import json, runners.run_physics; from absl import flags; "
-        "print(json.dumps({flag.name: {'type': flag.flag_type(), 'default': flag.default} "
-        "for module, found in flags.FLAGS.flags_by_module_dict().items() if module.startswith('runners.') "
-        "for flag in found}))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    """The type and default of each flag of run_physics.py by name; other tests may have imported other commands."""
+    importlib.import_module("runners.run_physics")
+    modules = flags.FLAGS.flags_by_module_dict()
+    own = [name for name in modules if name.startswith("runners.") and name not in OTHER_COMMANDS]
+    return {f.name: {"type": f.flag_type(), "default": f.default} for name in own for f in modules[name]}
 
 
 def test_every_flag_of_the_original_is_mapped():
