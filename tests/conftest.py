@@ -1,11 +1,23 @@
 """Settings of the whole test run."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path
+
+import pytest
+from freeing import graphs_freed
 
 # Before TensorFlow is imported: as physics_models sets it for the commands, whichever of the two is imported first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # tf1_graph.py, TF1's side in the tests of checkpoints, serves those of the commands too.
 sys.path.append(str(Path(__file__).parent / "physics_models"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_of_a_file():
+    """Free the graphs of a file's networks at its end."""
+    with graphs_freed():
+        yield

@@ -21,12 +21,13 @@ DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "backend": "tensorflow", "imag
 CODE = """
 import sys
 from runners import plots, run_physics
+from nn import stn
 import test_settings
 from runners.compare.figures import Panel, draw_panels
 import os, matplotlib
 print(test_settings.first_loss(), os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"])
 draw_panels([Panel("loss", "step", {"A": [(0, 1), (1, 2)]})])
-print(plots.matplotlib.rcParams["text.usetex"])
+print(plots.matplotlib.rcParams["text.usetex"], stn.default_resampler().__name__.startswith("resampler"))
 """
 
 
@@ -62,7 +63,8 @@ def test_all_settings_at_once(tmp_path):
         TF_CONFIG='{"cluster": {"worker": ["10.0.0.1:2222"]}, "task": {"type": "worker", "index": 0}}',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(first_loss()), "jax", "1", "True"]
+    assert done.stdout.split() == [str(first_loss()), "jax", "1", "True", "True"]
+    assert "Addons" not in done.stderr and "UserWarning" not in done.stderr  # the notice that its import gives
 
 
 @pytest.mark.parametrize(

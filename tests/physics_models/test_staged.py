@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import eagerly
 
 from data_gen.iterators import DataIterator
 from nn.stn import axis_weights
@@ -58,9 +59,8 @@ def quick(monkeypatch):
     """Stages without their evaluation, eager (for a few steps that is quicker than tracing); anything is found."""
     monkeypatch.setattr(PhysicsNet, "eval", lambda *_, **__: {})
     monkeypatch.setattr(supervision.Verdict, "found", True)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    with eagerly():
+        yield
 
 
 class Seeing(tf.keras.callbacks.Callback):

@@ -1,15 +1,14 @@
 """Two experiments side by side: text, page, missing and damaged parts, and the page in a real browser."""
 
 import html.parser
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run_command
 from example_run import PREDICTED, write_checkpoint, write_run
 from PIL import Image
 
@@ -278,17 +277,16 @@ def test_mistakes_are_one_line(folders, tmp_path, capfd, arguments, named):
     assert {file: file.read_bytes() for file in folders[0].iterdir()} == before
 
 
-def test_command(folders, tmp_path, text):
-    """As it is typed, from another folder; an older report is replaced, other files stay."""
+def test_command(folders, tmp_path, text, monkeypatch):
+    """From another folder; an older report is replaced, other files stay."""
     out = tmp_path / "reports" / "one"
     out.mkdir(parents=True)
     (out / "report.html").write_text("older")
     (out / "mine.txt").write_text("mine")
-    command = [sys.executable, ROOT / "runners" / "compare_runs.py", *folders, "--out=reports/one"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == f"{text}\nWritten: reports/one/report.html and report.txt beside it\n"
+    monkeypatch.chdir(tmp_path)
+    run = run_command("paig-compare-runs", *map(str, folders), "--out=reports/one")
+    assert (run.code, run.err) == (0, "")
+    assert run.out == f"{text}\nWritten: reports/one/report.html and report.txt beside it\n"
     assert sorted(file.name for file in out.iterdir()) == ["mine.txt", "report.html", "report.txt"]
     assert (out / "mine.txt").read_text() == "mine"
     assert (out / "report.txt").read_text(encoding="utf-8") == text

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def assert_same_steps(arrays: dict[str, np.ndarray], alone: dict[str, np.ndarray
     assert (np.abs(steps[steps != 0]) < 5e-4).any()
 
 
+# On two devices that are the two halves of this machine's processor, and alone: `make` makes the network.
 TWO_DEVICES = """
 import sys
 import numpy as np
@@ -39,33 +41,66 @@ import physics_models
 import tensorflow as tf
 cpus = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from physics_models.physics_net import PhysicsNet
-from physics_models.tasks import Task
 from runners import distributed
-from tiny_run import squares
-task = Task("tiny", "bouncing_ode_cell", 8, 10, input_steps=3, pred_steps=4, img_size=16, n_objs=2)
+MAKE
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 for strategy, file in ((tf.distribute.get_strategy(), "alone.npz"), (mirrored, "two.npz")):
     with strategy.scope():
-        tf.keras.utils.set_random_seed(0)
-        net = PhysicsNet(task, autoencoder_loss=3.0)
-        net.build_optimizer(6e-4)
+        net, batches = make()
         distributed.distribute(net, strategy)
-        losses = [net.train_step(squares(4, 8, seed)) for seed in range(2)]
+        losses = [net.train_step(batch) for batch in batches]
         variables = {**net.variables_by_name(), **net.optimizer.named_variables()}
         np.savez(f"{sys.argv[1]}/{file}", loss=np.array(losses), **{n: v.numpy() for n, v in variables.items()})
 """
 
 
-def test_two_devices_take_the_steps_of_one(tmp_path):
-    path = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'trust'}"
+LINE = """
+from two_variables import TwoVariables
+class Line(TwoVariables):  # one share's gradient is 3, the other's -2.4
+    def train_loss(self, frames):
+        return 6.0 * tf.reduce_mean((frames[:, 0, 0, 0] - 0.5) @ tf.convert_to_tensor(self.kernel) + self.bias)
+def make():
+    batch = np.full([4, 8, 16, 16, 3], 26, np.uint8)
+    batch[:2] = 255
+    return Line("rmsprop", 6e-4), [batch] * 2
+"""
+WHOLE = """
+from physics_models.physics_net import PhysicsNet
+from physics_models.tasks import Task
+from tiny_run import squares
+def make():
+    tf.keras.utils.set_random_seed(0)
+    task = Task("tiny", "bouncing_ode_cell", 8, 10, input_steps=3, pred_steps=4, img_size=16, n_objs=2)
+    net = PhysicsNet(task, autoencoder_loss=3.0)
+    net.build_optimizer(6e-4)
+    return net, [squares(4, 8, seed) for seed in range(2)]
+"""
+
+
+def on_two_devices(folder: Path, make: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Losses, weights and slots after two steps on two devices, and on one."""
+    path = os.pathsep.join(str(ROOT / room) for room in ("", "tests/trust", "tests/physics_models"))
     done = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, tmp_path],
+        [sys.executable, "-c", TWO_DEVICES.replace("MAKE", make), folder],
         env={**environment(), "PYTHONPATH": path}, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "two.npz") as two, np.load(tmp_path / "alone.npz") as alone:
-        assert_same_steps(dict(two), dict(alone))
+    with np.load(folder / "two.npz") as two, np.load(folder / "alone.npz") as alone:
+        return dict(two), dict(alone)
+
+
+def test_two_devices_take_the_steps_of_one(tmp_path):
+    """Gradients are clipped after they are averaged: before, those of the two shares would cancel."""
+    two, alone = on_two_devices(tmp_path, LINE)
+    assert set(two) == set(alone)
+    for name, wanted in alone.items():
+        np.testing.assert_allclose(two[name], wanted, rtol=1e-6, err_msg=name)
+    assert alone["loss"][0] > alone["loss"][1] and (np.abs(alone["net/dense/kernel/RMSProp_1"]) > 1e-4).all()
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_steps_of_one_with_the_whole_network(tmp_path):
+    assert_same_steps(*on_two_devices(tmp_path, WHOLE))
 
 
 def free_ports(count: int) -> list[int]:

@@ -207,6 +207,7 @@ def test_an_error_of_the_program_keeps_its_traceback(place, monkeypatch):
         run_command("paig-run-physics", *SPRING.format(tmp=place).split())
 
 
+@pytest.mark.slow  # that a training's process prints nothing but its lines is in test_run_physics.py
 def test_a_command_prints_nothing_but_its_line(tmp_path):
     """In a process of its own, with TensorFlow's messages as they come."""
     ended = run_there("--task=spring_color", f"--save_dir={tmp_path}/run", "--use_ckpt", "--test_mode")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -191,14 +189,10 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, command, arguments, named)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_as_it_is_typed(tmp_path):
-    program = str(ROOT / "runners" / "reproduce_paper.py")
-    ended = subprocess.run(
-        [sys.executable, program, "--all", "--collect", f"--experiments={tmp_path}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stderr == f"error: {tmp_path}: holds no measured run, <task>/seed<N>.json\n"
+def test_nothing_to_collect_is_one_line(tmp_path, command):
+    ended = run_main(command.main, ["--all", "--collect", f"--experiments={tmp_path}"])
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: {tmp_path}: holds no measured run, <task>/seed<N>.json\n"
 
 
 def test_discovery_is_measured_once_and_its_tables_replace_the_old_ones(tmp_path, monkeypatch):

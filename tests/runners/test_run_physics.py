@@ -10,6 +10,7 @@ import golden_data
 import numpy as np
 import pytest
 from command import Ended, run_command
+from networks import Networks
 from physics_command import ROOT, Log, read_log, run_there, save_as_tf1, write_data
 from PIL import Image
 
@@ -74,8 +75,20 @@ def trained(project) -> Log:
     return check_log(ended, project / "run" / "log.txt")
 
 
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    """The networks of the commands that go on from a checkpoint."""
+    return Networks()
+
+
 @pytest.fixture
-def typed(project, trained, monkeypatch):
+def one_network(networks, monkeypatch) -> None:
+    """Commands of the same settings get the same network."""
+    monkeypatch.setattr(run_physics, "build", networks.build)
+
+
+@pytest.fixture
+def typed(project, trained, monkeypatch, one_network):
     """Types a later command in the project, within this process."""
     monkeypatch.chdir(project)
 
@@ -208,7 +221,7 @@ def test_a_tf1_checkpoint_evaluates_to_the_originals_numbers(task, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", [None, pytest.param("rmsprop", marks=pytest.mark.slow)])
-def test_training_from_a_tf1_checkpoint_is_the_originals(optimizer, tmp_path):
+def test_training_from_a_tf1_checkpoint_is_the_originals(optimizer, tmp_path, one_network):
     """Three steps on the golden batch, from a checkpoint of weights alone and from one with fresh slots."""
     golden = golden_data.net_file("spring_color")
     save_as_tf1(tmp_path / "tf1", "spring_color", optimizer)
@@ -248,33 +261,26 @@ def train_here(small_data: Path, folder: Path, *flags: str) -> Path:
     return folder
 
 
-def test_lstm_dynamics_and_grey_frames_with_adam(small_data, tmp_path):
-    flags = ("--cell_type=lstm", "--recurrent_units=7", "--lstm_layers=2", "--optimizer=adam", "--debug")
-    folder = train_here(small_data, tmp_path / "run", *flags, "--color=false")
+def test_lstm_dynamics_alt_vel_datapoints_and_grey_frames_with_adam(small_data, tmp_path, nets):
+    flags = ("--cell_type=lstm", "--recurrent_units=7", "--lstm_layers=2", "--optimizer=adam", "--alt_vel")
+    more = ("--color=false", "--datapoints=4", "--epochs=2", "--eval_every_n_epochs=2", "--print_interval=2")
+    folder = train_here(small_data, tmp_path / "run", *flags, *more)
     log, arrays = read_log(folder / "log.txt"), checkpoints.load(folder).arrays
-    assert log.order == "cttt" + "pv" + "pepe" and log.others == []
+    assert [iteration for iteration, _ in log.train] == [0, 2]  # two steps per epoch, every second one printed
+    assert log.order == "c" + "pv" + "tt" + "pv" + "pepe" and log.others == []
     assert set(log.scalars[0]) == {"net/decoder/logsigma:0"}
+    assert arrays["net/init_vel/dense/kernel"].shape == (6, 2) and "net/init_vel/dense_1/kernel" not in arrays
     assert arrays["net/lstm/lstm_cell/kernel"].shape == (8, 28)
     assert arrays["net/lstm/lstm_cell_1/kernel"].shape == (7, 28)
     assert arrays["net/lstm/dense/kernel"].shape == (7, 4)
-    assert np.any(arrays["net/lstm/lstm_cell/kernel/Adam_1"]) and arrays["beta1_power"] == pytest.approx(0.9**4)
+    assert np.any(arrays["net/lstm/lstm_cell/kernel/Adam_1"]) and arrays["beta1_power"] == pytest.approx(0.9**5)
+    # One trace for evaluation, whatever the lengths (12, 30) and the sizes of batches (2, 4).
+    assert nets[0].eval_step.experimental_get_tracing_count() == 1
     with np.load(folder / "outputs.npz") as outputs, np.load(folder / "extra_outputs.npz") as extra:
         assert outputs["input"].shape == (2, 30, 32, 32, 1) and outputs["output"].shape == (2, 26, 32, 32, 1)
         assert extra["contents"].shape == (2, 16, 16, 1) and extra["transf_masks"].shape == (3, 2, 32, 32, 1)
     with Image.open(folder / "example1.jpg") as example:
         assert example.mode == "L"
-
-
-def test_alt_vel_and_datapoints_with_sgd(small_data, tmp_path, nets):
-    flags = ("--alt_vel", "--datapoints=4", "--optimizer=sgd", "--base_lr=1e-5", "--color", "--print_interval=2")
-    folder = train_here(small_data, tmp_path / "run", *flags, "--epochs=2", "--eval_every_n_epochs=2")
-    log, arrays = read_log(folder / "log.txt"), checkpoints.load(folder).arrays
-    assert [iteration for iteration, _ in log.train] == [0, 2]  # two steps per epoch, every second one printed
-    assert log.order == "c" + "pv" + "tt" + "pv" + "pepe"
-    assert arrays["net/init_vel/dense/kernel"].shape == (6, 2) and "net/init_vel/dense_1/kernel" not in arrays
-    assert not any(name.startswith("net/") and name not in nets[0].variables_by_name() for name in arrays)  # no slots
-    # One trace for evaluation, whatever the lengths (12, 30) and the sizes of batches (2, 4).
-    assert nets[0].eval_step.experimental_get_tracing_count() == 1
 
 
 def test_help_lists_the_flags_that_the_command_uses():
