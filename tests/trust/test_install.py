@@ -25,7 +25,7 @@ def test_the_console_commands_are_those_that_the_tests_call():
 
 def test_every_package_is_installed():
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    listed = set(ast.literal_eval(re.search(r"packages=(\[.*?\])", text)[1]))
+    listed = set(ast.literal_eval(re.search(r"packages=(\[.*?\])", text, re.DOTALL)[1]))
     files = [file.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     found = {".".join(file.parent.parts) for file in files}
     assert listed == found
