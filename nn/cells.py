@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-SUBSTEPS = 5
 SAME_POINT = 1e-6  # pixels: nearer than this, the direction from one object to the other has no gradient
 BALL_RADIUS = 2.0  # pixels: the original's bouncing cell knows only this ball
 
@@ -70,6 +69,7 @@ class ODECell(tf.keras.layers.Layer):
     """
 
     dt: float
+    substeps = 5  # in each call
     min_objs = 1
 
     def __init__(self, n_objs: int, img_size: int = 32, **kwargs: Any):
@@ -92,9 +92,9 @@ class ODECell(tf.keras.layers.Layer):
     def call(self, state: State) -> State:
         """The state one time step later."""
         positions, velocities = (tf.reshape(x, [-1, self.n_objs, 2]) for x in state)
-        h = tf.convert_to_tensor(self.dt_x) / SUBSTEPS
+        h = tf.convert_to_tensor(self.dt_x) / self.substeps
         parameters = self.parameters()
-        for _ in range(SUBSTEPS):
+        for _ in range(self.substeps):
             positions, velocities = self.substep(positions, velocities, h, parameters)
         return tuple(tf.reshape(x, [-1, 2 * self.n_objs]) for x in (positions, velocities))
 

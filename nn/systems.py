@@ -15,9 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nn.cells import ODECell, State, gravity_acceleration, spring_acceleration
-
-STEPS = 2  # Runge–Kutta steps per unit of time
+from nn.cells import ODECell, gravity_acceleration, spring_acceleration
 
 
 def anchored_spring_acceleration(positions: tf.Tensor, k_over_m: tf.Tensor, anchor: tf.Tensor) -> tf.Tensor:
@@ -34,6 +32,7 @@ class SystemCell(ODECell):
     """A cell whose weights are named, with their start values, in `weight_table`."""
 
     dt = 1.0
+    substeps = 2
     #: start value by weight; a weight `log_x` gives the parameter x = e^log_x, which is positive
     weight_table: dict[str, float] = {}
     #: parameters that belong to where the camera stands, not to the system
@@ -54,14 +53,6 @@ class SystemCell(ODECell):
         """The physical parameters by name."""
         return physical({n: tf.convert_to_tensor(w) for n, w in zip(self.scalar_names, self.scalars)})
 
-    def call(self, state: State) -> State:
-        """The state one time step later."""
-        positions, velocities = (tf.reshape(x, [-1, self.n_objs, 2]) for x in state)
-        h, parameters = tf.convert_to_tensor(self.dt_x) / STEPS, self.parameters()
-        for _ in range(STEPS):
-            positions, velocities = self.substep(positions, velocities, h, parameters)
-        return tuple(tf.reshape(x, [-1, 2 * self.n_objs]) for x in (positions, velocities))
-
     def acceleration(self, positions: tf.Tensor, velocities: tf.Tensor, parameters: dict) -> tf.Tensor:
         """Accelerations [B, N, 2], without damping."""
         raise NotImplementedError
@@ -81,6 +72,11 @@ def physical(weights: dict) -> dict:
             for name, w in weights.items()}  # fmt: skip
 
 
+def vector_like(positions: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The vector (x, y) for every one of `positions` [B, N, 2]; `x`, `y` scalars or [B, 1, 1]."""
+    return tf.concat([x + 0.0 * positions[..., :1], y + 0.0 * positions[..., 1:]], axis=-1)
+
+
 def runge_kutta(change: Any, x: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """One classical Runge–Kutta step of `change`: (x, v) → (dx/dt, dv/dt)."""
     x1, v1 = change(x, v)
@@ -98,8 +94,7 @@ class AnchoredSpringCell(SystemCell):
 
     def acceleration(self, positions, velocities, parameters):
         """Towards the anchor."""
-        anchor = tf.concat([parameters["anchor_x"] + positions[..., :1] * 0, parameters["anchor_y"]
-                            + positions[..., 1:] * 0], axis=-1)  # fmt: skip
+        anchor = vector_like(positions, parameters["anchor_x"], parameters["anchor_y"])
         return anchored_spring_acceleration(positions, parameters["k_over_m"], anchor)
 
 
@@ -110,8 +105,7 @@ class FallCell(SystemCell):
 
     def acceleration(self, positions, velocities, parameters):
         """The same for every body, everywhere."""
-        return tf.concat([parameters["g_x"] + positions[..., :1] * 0, parameters["g_y"]
-                          + positions[..., 1:] * 0], axis=-1)  # fmt: skip
+        return vector_like(positions, parameters["g_x"], parameters["g_y"])
 
 
 class SpringCell(SystemCell):
@@ -155,9 +149,8 @@ class PendulumCell(SystemCell):
         spin = (velocities[..., :1] * dy - velocities[..., 1:] * dx) / (length * length)
 
         def change(angle: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return rate, (
-                pendulum_acceleration(angle, parameters["g_over_L"]) - 2.0 * parameters["damping"] * rate
-            )
+            pull = pendulum_acceleration(angle, parameters["g_over_L"])
+            return rate, pull - 2.0 * parameters["damping"] * rate
 
         theta, spin = runge_kutta(change, theta, spin, h)
         sine, cosine = tf.sin(theta + parameters["tilt"]), tf.cos(theta + parameters["tilt"])

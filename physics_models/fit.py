@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nn.systems import STEPS, SystemCell, physical
+from nn.systems import SystemCell, physical
 from physics_models.fit_start import start_states, start_weights, swings
 
 CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are off by the same
@@ -60,8 +60,8 @@ def simulator(cell: SystemCell) -> Callable[..., tf.Tensor]:
         first = tuple(tf.reshape(x, [-1, n_objs, 2]) for x in tf.split(states, 2, axis=-1))
 
         def step(state: tuple, gap: tf.Tensor) -> tuple:
-            for _ in range(STEPS):
-                state = cell.substep(*state, gap / STEPS, parameters)
+            for _ in range(cell.substeps):
+                state = cell.substep(*state, gap / cell.substeps, parameters)
             return tuple(state)
 
         later = tf.scan(step, gaps, initializer=first)[0]  # [T − 1, B, N, 2]
