@@ -40,12 +40,10 @@ class Fit(NamedTuple):
 
     parameters: dict[str, float]  # of the system, in pixels and units of time
     errors: dict[str, float]  # one standard deviation each
-    hessian_errors: dict[str, float]
     scatter_errors: dict[str, float]  # over segments or films; empty where these are too short
     correlations: dict[tuple[str, str], float]
     trajectories: list[np.ndarray]  # of each film, [T, 2N]
     weights: list[dict[str, float]]  # of each film, by the cell's names, and its drift
-    states: list[np.ndarray]  # of each film at its first frame, [4N]
     rms: float  # pixels, of the residuals
     explained: float  # 1 − variance of the residuals / variance of the positions
     structure: float  # autocorrelation of the residuals from one frame to the next
@@ -90,29 +88,32 @@ class _Problem:
         weights |= {name: theta[:, i] for i, name in enumerate(names)}
         drift = np.stack([weights.pop(name) for name in DRIFT], -1) if DRIFT[0] in weights else np.zeros((1, 2))
         moved = self.simulate(weights, theta[:, len(names) :], np.diff(data.times)).numpy()
-        shift = drift[:, None] * (data.times - data.times.mean())[None, :, None]  # [B, T, 2]
+        shift = drift[:, None] * data.times[None, :, None]  # [B, T, 2]
         return moved + np.tile(shift, moved.shape[-1] // 2)
 
     def residuals(self, theta: np.ndarray) -> list[np.ndarray]:
         """Of each track, [T, 2N]."""
         return [self.trajectory(i, theta[None, self.columns(i)])[0] - t.positions for i, t in enumerate(self.tracks)]
 
-    def normal(self, theta: np.ndarray, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """JᵀWJ [n, n] and JᵀWr [n]."""
-        matrix, vector = np.zeros((len(theta),) * 2), np.zeros(len(theta))
-        for i in range(len(self.tracks)):
-            columns, (jacobian, residual) = self.columns(i), self.linear(i, theta)
-            weighted = jacobian * weights[i]
+    def normal(self, linear: list[tuple], weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """JᵀWJ [n, n] and JᵀWr [n], from what `linear` gives for each track."""
+        count = len(self.shared) + len(self.tracks) * self.own
+        matrix, vector = np.zeros((count, count)), np.zeros(count)
+        for i, (jacobian, residual) in enumerate(linear):
+            columns, weighted = self.columns(i), jacobian * weights[i]
             matrix[np.ix_(columns, columns)] += np.tensordot(weighted, jacobian, ([1, 2], [1, 2]))
             vector[columns] += np.tensordot(weighted, residual, 2)
         return matrix, vector
 
-    def linear(self, track: int, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives [n, T, 2N] of a track's residuals by its unknowns, and the residuals [T, 2N]."""
-        here = theta[self.columns(track)]
-        size, steps = len(here), STEP * np.eye(len(here))
-        both = self.trajectory(track, np.concatenate([here + steps, here - steps, here[None]]))
-        return (both[:size] - both[size:-1]) / (2 * STEP), both[-1] - self.tracks[track].positions
+    def linear(self, theta: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each track, derivatives [n, T, 2N] of its residuals by its unknowns, and the residuals [T, 2N]."""
+        found = []
+        for i, track in enumerate(self.tracks):
+            here = theta[self.columns(i)]
+            size, steps = len(here), STEP * np.eye(len(here))
+            both = self.trajectory(i, np.concatenate([here + steps, here - steps, here[None]]))
+            found.append(((both[:size] - both[size:-1]) / (2 * STEP), both[-1] - track.positions))
+        return found
 
     def solve(self, theta: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """The best unknowns from a start, their residuals, and the weights of these."""
@@ -122,7 +123,7 @@ class _Problem:
             cost = total(residuals, weights)
             if not np.isfinite(cost):
                 break
-            matrix, vector = self.normal(theta, weights)
+            matrix, vector = self.normal(self.linear(theta), weights)
             if not np.isfinite(matrix).all():
                 break
             diagonal = np.diag(matrix) + 1e-12 * np.diag(matrix).max()
@@ -156,23 +157,18 @@ def total(residuals: list[np.ndarray], weights: list[np.ndarray]) -> float:
 
 def fit_films(cell: SystemCell, tracks: Sequence[Track], damping: bool) -> Fit:
     """Fit the weights of `cell` to `tracks`, with linear damping or without."""
-    simulate = simulator(cell)
     cameras = [*cell.of_camera, *(DRIFT if {"anchor_x", "pivot_x"} & set(cell.of_camera) else ())]
     shared = [name for name in cell.weight_table if name not in cell.of_camera] + ["damping"] * damping
     held = [{} if damping else {"damping": 0.0} for _ in tracks]
-    best = None
-    for starts in start_weights(cell, tracks):
-        found = _from_start(cell, _Problem(simulate, tracks, shared, cameras, held), starts, tracks)
-        if best is None or total(found[1], found[2]) < total(best[1], best[2]):
-            best = found
-    theta, residuals, weights = best
-    problem = _Problem(simulate, tracks, shared, cameras, held)
+    problem = _Problem(simulator(cell), tracks, shared, cameras, held)
+    solved = [_from_start(cell, problem, starts) for starts in start_weights(cell, tracks)]
+    theta, residuals, weights = min(solved, key=lambda found: total(found[1], found[2]))
     hessian, matrix = _hessian_errors(problem, theta, residuals, weights)
     names = [name.removeprefix("log_") for name in shared]
     values = _values(shared, theta)
     scales = np.array([values[n] if w.startswith("log_") else 1.0 for n, w in zip(names, shared)])
     by_hessian = dict(zip(names, hessian[: len(names)] * np.abs(scales)))
-    scatter = _scatter_errors(simulate, problem, theta, shared, cameras, held)
+    scatter = _scatter_errors(problem, theta)
     errors = {name: max(by_hessian[name], scatter.get(name, 0.0)) for name in names}
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     correlation = matrix / np.outer(spread, spread)
@@ -182,10 +178,10 @@ def fit_films(cell: SystemCell, tracks: Sequence[Track], damping: bool) -> Fit:
     motion = np.concatenate([(t.positions - t.positions.mean(0)).reshape(-1) for t in tracks])
     count = len(shared) + len(cameras)
     return Fit(
-        values, errors, by_hessian, scatter, pairs,
+        values, errors, scatter, pairs,
         [r + t.positions for r, t in zip(residuals, tracks)],
         [{**h, **dict(zip([*shared, *cameras], x[:count]))} for h, x in zip(held, each)],
-        [x[count:] for x in each], float(np.sqrt(np.mean(flat**2))),
+        float(np.sqrt(np.mean(flat**2))),
         1.0 - float(np.mean(flat**2) / max(np.mean(motion**2), 1e-12)), _lag_one(residuals),
     )  # fmt: skip
 
@@ -195,10 +191,10 @@ def _values(shared: Sequence[str], theta: np.ndarray) -> dict[str, float]:
 
 
 def _from_start(
-    cell: SystemCell, problem: _Problem, starts: list[dict[str, float]], tracks: Sequence[Track]
+    cell: SystemCell, problem: _Problem, starts: list[dict[str, float]]
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """Solve from the weights `starts` of each track, on more and more of the film."""
-    shared, local = list(problem.shared), list(problem.local)
+    shared, local, tracks = list(problem.shared), list(problem.local), problem.tracks
     states = start_states(cell, tracks)
     own = [np.r_[[s.get(name, 0.0) for name in local], state] for s, state in zip(starts, states)]
     theta = np.concatenate([[starts[0].get(name, 0.0) for name in shared], *own])
@@ -242,15 +238,15 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
     The larger of two: from JᵀWJ and the residuals' autocorrelation in time; and, as the network's positions are off
     by the same wherever the object comes again, from the gradients' sums over the cells of the frame.
     """
-    matrix, _ = problem.normal(theta, weights)
+    linear = problem.linear(theta)
+    matrix, _ = problem.normal(linear, weights)
     flat = np.diag(matrix) <= 1e-12 * np.diag(matrix).max()  # the film says nothing about these
     inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
     freedom = max(sum(r.size for r in residuals) - len(theta), 1)
     covariance = inverse * total(residuals, weights) / freedom * correlation_time(residuals)
     spread = np.zeros_like(matrix)
-    for i, (track, weight) in enumerate(zip(problem.tracks, weights)):
-        columns, (jacobian, residual) = problem.columns(i), problem.linear(i, theta)
-        pulls = jacobian * weight * residual  # [n, T, 2N]
+    for i, (track, weight, (jacobian, residual)) in enumerate(zip(problem.tracks, weights, linear)):
+        columns, pulls = problem.columns(i), jacobian * weight * residual  # [n, T, 2N]
         for n in range(0, pulls.shape[2], 2):
             cells = np.floor(track.positions[:, n : n + 2] / CELL)
             for cell in np.unique(cells, axis=0):
@@ -261,35 +257,30 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
     return np.where(flat, np.inf, errors), covariance
 
 
-def _scatter_errors(simulate: Callable, whole: _Problem, theta: np.ndarray, shared: list, cameras: list, held: list):
+def _scatter_errors(whole: _Problem, theta: np.ndarray) -> dict[str, float]:
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
     That is the standard deviation of the mean times Student's factor for so few. A segment keeps the camera's place
     of its whole film.
     """
-    results = []
+    results, count = [], len(whole.shared)
     for i, track in enumerate(whole.tracks):
         own = theta[whole.columns(i)]
-        names = [*shared, *cameras]
         if len(whole.tracks) >= SEGMENTS:
-            results.append(_Problem(simulate, [track], shared, cameras, [held[i]]).solve(own)[0])
+            alone = _Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]])
+            results.append(alone.solve(own)[0])
             continue
+        fixed = {**whole.held[i], **dict(zip(whole.local, own[count:]))}
+        drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
         path = whole.trajectory(i, own[None])[0]
-        fixed = {**held[i], **{name: own[names.index(name)] for name in cameras}}
+        moving = path - np.tile(np.outer(track.times, drift), path.shape[1] // 2)
         for part in np.array_split(np.arange(len(track.times)), SEGMENTS):
             if len(part) < 8:
                 return {}
             piece = Track(track.positions[part], track.times[part])
-            drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
-            center = track.times.mean()
-            straight = np.tile(drift * (piece.times.mean() - center), track.positions.shape[1] // 2)
-            # the drift is measured from a segment's own middle: what it is off there is taken from the positions
-            piece = Track(piece.positions - straight, piece.times)
-            drifted = np.tile(np.outer(piece.times - piece.times.mean(), drift), path.shape[1] // 2)
-            moving = path[part] - straight - drifted
-            speed = (moving[1] - moving[0]) / (piece.times[1] - piece.times[0])
-            start = np.r_[own[: len(shared)], moving[0], speed]
-            results.append(_Problem(simulate, [piece], shared, [], [fixed]).solve(start)[0])
-    table, count = [_values(shared, x) for x in results], len(results)
-    student = 1.0 + STUDENT / (count - 1)
-    return {n: float(student * np.std([row[n] for row in table], ddof=1) / np.sqrt(count)) for n in table[0]}
+            speed = (moving[part[1]] - moving[part[0]]) / (piece.times[1] - piece.times[0])
+            start = np.r_[own[:count], moving[part[0]], speed]
+            results.append(_Problem(whole.simulate, [piece], whole.shared, [], [fixed]).solve(start)[0])
+    table, parts = [_values(whole.shared, x) for x in results], len(results)
+    student = 1.0 + STUDENT / (parts - 1)
+    return {n: float(student * np.std([row[n] for row in table], ddof=1) / np.sqrt(parts)) for n in table[0]}
