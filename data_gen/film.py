@@ -1,4 +1,4 @@
-"""A user's own film of a motion: its frames as squares, and when each was taken.
+"""A user's own film, that is a video of one motion: its frames as squares, and when each was taken.
 
 A film is read once. Its frames are cut (`crop`), padded to a square and resized, so that nothing is lost at the sides;
 where it lies in the video, and the time stamps, are kept, so that a report can use the video's own pixels and seconds.
@@ -6,7 +6,8 @@ where it lies in the video, and the time stamps, are kept, so that a report can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from data_gen.errors import DataError
-from data_gen.video import RECORDINGS, VIDEOS, decoded_frames, load_video, natural_key, read_animation, resize
+from data_gen.video import decoded_frames, entries, kind_of, load_video, read_animation, resize
 
 MOST_FRAMES = 1500  # of a film; of a longer one, every second, third, … frame is taken
 FEWEST_FRAMES = 12
+MASKED = 128  # grey level of what is painted over
 Box = tuple  # (x, y, width, height) in the video's own pixels
 
 
@@ -36,7 +38,7 @@ class FilmSettings:
 
 
 class Film(NamedTuple):
-    """T frames of a motion."""
+    """T frames of a motion, and when and where they were taken."""
 
     name: str
     frames: np.ndarray  # uint8 [T, H, H, 3]
@@ -45,6 +47,10 @@ class Film(NamedTuple):
     corner: tuple[float, float]  # (x, y) of the frames' upper left corner in the video's own pixels
     repeated: float  # share of the frames that repeated the one before, and were left out
     every: int
+
+    def clock(self) -> tuple[np.ndarray, str]:
+        """When each frame was taken [T], and the unit: seconds, or frames of the file where the times are unknown."""
+        return (np.arange(len(self.frames)) * self.every, "frames") if self.seconds is None else (self.seconds, "s")
 
     def in_video(self, positions: np.ndarray) -> np.ndarray:
         """Positions [..., 2] in the video's own pixels, of those in the frames' pixels."""
@@ -57,96 +63,69 @@ def read_films(path: str | Path, settings: FilmSettings) -> list[Film]:
     Raises `DataError` for what cannot be read, is too short, or does not lie in the video.
     """
     path = Path(path)
-    if path.is_dir():
-        entries = sorted((e for e in path.iterdir() if not e.name.startswith(".")), key=natural_key)
-        films = [e for e in entries if e.is_dir() or e.suffix.lower() in RECORDINGS]
-        if films and not any(e.suffix.lower() == ".png" for e in entries):
-            return [_read(film, settings) for film in films]
-    return [_read(path, settings)]
+    films = entries(path)[1] if path.is_dir() else []
+    return [_read(film, settings) for film in films or [path]]
 
 
 def _read(path: Path, settings: FilmSettings) -> Film:
-    frames, seconds = _raw(path, settings)
-    if seconds is not None and len(seconds) != len(frames):
-        seconds = None
-    if settings.fps:
-        seconds = np.arange(len(frames)) / settings.fps
-    clock = np.arange(len(frames), dtype=float) if seconds is None else np.asarray(seconds) - seconds[0]
-    kept = np.nonzero((clock >= settings.start) & (clock <= (np.inf if settings.stop is None else settings.stop)))[0]
-    moving = [i for n, i in enumerate(kept) if n == 0 or not _same(frames, kept[n - 1], i)]
-    repeated = 1.0 - len(moving) / max(len(kept), 1)
-    every = settings.every or -(-len(moving) // MOST_FRAMES) or 1
-    kept = np.array(moving[::every], int)
-    if len(kept) < FEWEST_FRAMES:
-        raise DataError(
-            f"{path}: {len(kept)} different frames are left; a fit needs at least {FEWEST_FRAMES}; "
-            "see --start, --stop and --every"
-        )
-    pixel, corner = frames.place
-    times = None if seconds is None else clock[kept] / settings.speed
-    return Film(path.name, np.stack([frames[i] for i in kept]), times, pixel, corner, repeated, every)
-
-
-class _Squares(list):
-    """Square frames [H, H, 3], and `place`: their (pixel, corner) in the video."""
-
-    place: tuple[float, tuple[float, float]] = (1.0, (0.0, 0.0))
-
-
-def _raw(path: Path, settings: FilmSettings) -> tuple[_Squares, np.ndarray | None]:
-    """All frames of a film as squares, and the seconds at which each is shown."""
-    ending = path.suffix.lower()
-    squares = _Squares()
-    if ending in VIDEOS and path.is_file():
-        decoder = decoded_frames(path)
+    squares, place, seconds = [], (1.0, (0.0, 0.0)), None
+    with contextlib.closing(_frames(path)) as frames:
         while True:
             try:
-                _add(squares, next(decoder), path, settings)
+                square, place = _square(next(frames), path, settings)
             except StopIteration as end:
-                return squares, np.asarray(end.value)
-            except BaseException:
-                decoder.close()
-                raise
-    if ending == ".gif" and path.is_file():
+                seconds = end.value
+                break
+            squares.append(square)
+    if seconds is not None and len(seconds) != len(squares):
+        seconds = None
+    if settings.fps:
+        seconds = np.arange(len(squares)) / settings.fps
+    clock = np.arange(len(squares), dtype=float) if seconds is None else np.asarray(seconds) - seconds[0]
+    kept = np.nonzero((clock >= settings.start) & (clock <= (np.inf if settings.stop is None else settings.stop)))[0]
+    moving = [i for n, i in enumerate(kept) if n == 0 or not np.array_equal(squares[kept[n - 1]], squares[i])]
+    repeated = 1.0 - len(moving) / max(len(kept), 1)
+    every = settings.every or -(-len(moving) // MOST_FRAMES) or 1
+    chosen = np.array(moving[::every], int)
+    if len(chosen) < FEWEST_FRAMES:
+        raise DataError(
+            f"{path}: {len(chosen)} different frames are left; a fit needs at least {FEWEST_FRAMES}; "
+            "see --start, --stop and --every"
+        )
+    times = None if seconds is None else clock[chosen] / settings.speed
+    return Film(path.name, np.stack([squares[i] for i in chosen]), times, *place, repeated, every)
+
+
+def _frames(path: Path) -> Generator[np.ndarray, None, Sequence[float] | None]:
+    """The frames [h, w, 3] of a film; the generator returns the seconds at which each is shown, None if unknown."""
+    kind = None if path.is_dir() else kind_of(path)
+    if kind == "video":
+        return (yield from decoded_frames(path))
+    if kind == "animation":
         frames, durations = read_animation(path)
-        for frame in frames:
-            _add(squares, frame, path, settings)
-        seconds = np.cumsum([0.0, *durations[:-1]]) / 1000.0
-        return squares, seconds if seconds[-1] > 0 else None
-    for sequence in load_video(path):  # PNG frames or an .npz: no time stamps
+        yield from frames
+        return np.cumsum([0.0, *durations[:-1]]) / 1000.0 if any(durations) else None
+    for sequence in load_video(path):  # PNG frames or an .npz
         for frame in sequence:
-            _add(squares, np.repeat(frame, 3 // frame.shape[-1], -1), path, settings)
-    return squares, None
+            yield np.repeat(frame, 3 // frame.shape[-1], -1)
+    return None
 
 
-def _add(squares: _Squares, frame: np.ndarray, path: Path, settings: FilmSettings) -> None:
-    """Cut `frame` [h, w, 3], pad it to a square with black, and resize it."""
+def _square(frame: np.ndarray, path: Path, settings: FilmSettings) -> tuple[np.ndarray, tuple]:
+    """`frame` [h, w, 3] cut, padded to a square with black, and resized; and the (pixel, corner) of a `Film`."""
     height, width = frame.shape[:2]
-    for x, y, w, h in _inside(settings.mask_out, "mask_out", width, height, path):
-        frame = np.where(_box_mask(frame.shape, x, y, w, h)[..., None], np.uint8(128), frame)
-    left, top, w, h = settings.crop or (0, 0, width, height)
-    if settings.crop:
-        _inside([settings.crop], "crop", width, height, path)
-        frame = frame[top : top + h, left : left + w]
+    whole = (0, 0, width, height)
+    for flag, boxes in (("mask_out", settings.mask_out), ("crop", [settings.crop or whole])):
+        for x, y, w, h in boxes:
+            if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+                raise DataError(f"--{flag}={x},{y},{w},{h}: not inside {path}, which is {width} wide and {height} high")
+    if settings.mask_out:
+        frame = frame.copy()
+    for x, y, w, h in settings.mask_out:
+        frame[y : y + h, x : x + w] = MASKED
+    left, top, w, h = settings.crop or whole
     side = max(w, h)
     above, before = (side - h) // 2, (side - w) // 2
-    square = np.pad(frame, ((above, side - h - above), (before, side - w - before), (0, 0)))
-    squares.place = (side / settings.img_size, (left - before, top - above))
-    squares.append(resize(square, settings.img_size))
-
-
-def _inside(boxes: Iterable[Box], flag: str, width: int, height: int, path: Path) -> Iterable[Box]:
-    for x, y, w, h in boxes:
-        if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
-            raise DataError(f"--{flag}={x},{y},{w},{h}: not inside {path}, which is {width} wide and {height} high")
-    return boxes
-
-
-def _box_mask(shape: tuple, x: int, y: int, w: int, h: int) -> np.ndarray:
-    mask = np.zeros(shape[:2], bool)
-    mask[y : y + h, x : x + w] = True
-    return mask
-
-
-def _same(frames: list, before: int, after: int) -> bool:
-    return bool(np.array_equal(frames[before], frames[after]))
+    padding = ((above, side - h - above), (before, side - w - before), (0, 0))
+    square = np.pad(frame[top : top + h, left : left + w], padding)
+    return resize(square, settings.img_size), (side / settings.img_size, (left - before, top - above))

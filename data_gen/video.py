@@ -61,12 +61,29 @@ def load_video(path: str | os.PathLike, size: int | None = None, seq_len: int | 
 def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
     """The frames uint8 [T, H, W, C] of each recording under a path."""
     if path.is_dir():
-        pictures, inner = _entries(path)
+        pictures, inner = entries(path)
         if pictures:
             yield _stack(path, map(_single_frame, pictures), size)
         for entry in inner:
             yield from _recordings(entry, size)
         return
+    kind = kind_of(path)
+    if kind == "npz":
+        frames = read_array(path, ("frames", "video", "x"))
+        if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] not in (1, 3):
+            need = "uint8, 0 to 255, [T, H, W, C] or [sequences, T, H, W, C] with C = 1 or 3 channels on the last axis"
+            raise DataError(f"{path}: {frames.dtype} {list(frames.shape)}; need {need}")
+        for recording in frames if frames.ndim == 5 else frames[None]:
+            yield _stack(path, recording, size)
+    elif kind == "animation":
+        yield _stack(path, _animation_frames(path), size)
+    else:
+        with contextlib.closing(decoded_frames(path)) as frames:
+            yield _stack(path, frames, size)
+
+
+def kind_of(path: Path) -> str:
+    """What the file at `path` holds, by its first bytes, or else by its name: "npz", "animation" or "video"."""
     try:
         with open(path, "rb") as file:
             start = file.read(12)
@@ -74,27 +91,17 @@ def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
         raise DataError(f"cannot read {path} ({one_line(error)}): need {FORMATS}") from error
     ending = path.suffix.lower()
     if is_npz(path) or ending == ".npz":
-        frames = read_array(path, ("frames", "video", "x"))
-        if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] not in (1, 3):
-            need = "uint8, 0 to 255, [T, H, W, C] or [sequences, T, H, W, C] with C = 1 or 3 channels on the last axis"
-            raise DataError(f"{path}: {frames.dtype} {list(frames.shape)}; need {need}")
-        for recording in frames if frames.ndim == 5 else frames[None]:
-            yield _stack(path, recording, size)
-    elif start.startswith((b"GIF8", b"\x89PNG")) or ending == ".gif":
-        yield _stack(path, _animation_frames(path), size)
-    elif is_video(start) or ending in VIDEOS:
-        with contextlib.closing(decoded_frames(path)) as frames:
-            yield _stack(path, frames, size)
-    else:
-        raise DataError(f"cannot read {path}: need {FORMATS}")
+        return "npz"
+    if start.startswith((b"GIF8", b"\x89PNG")) or ending == ".gif":
+        return "animation"
+    # MP4 and MOV, Matroska and WebM, AVI
+    video = start[4:8] == b"ftyp" or start.startswith(b"\x1aE\xdf\xa3") or start[:4] + start[8:] == b"RIFFAVI "
+    if video or ending in VIDEOS:
+        return "video"
+    raise DataError(f"cannot read {path}: need {FORMATS}")
 
 
-def is_video(start: bytes) -> bool:
-    """Whether a file that begins with the 12 bytes `start` is MP4, MOV, WebM, Matroska or AVI."""
-    return start[4:8] == b"ftyp" or start.startswith(b"\x1aE\xdf\xa3") or start[:4] + start[8:] == b"RIFFAVI "
-
-
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """The frames of `folder`, or the recordings in it, in order. Nothing that may belong to them is left out."""
     entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=natural_key)
     pictures = [entry for entry in entries if entry.suffix.lower() == ".png"]

@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
             with strategy.scope(), tempfile.TemporaryDirectory() as scratch:
                 if not distributed.writes_files():  # what other workers write is thrown away
                     FLAGS["ckpt_dir"].value = FLAGS.ckpt_dir or FLAGS.save_dir
-                    FLAGS["save_dir"].value = f"{scratch}/worker"
+                    FLAGS["save_dir"].value = str(Path(scratch, "worker"))
                 train(task_from_flags(), strategy, device)
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:

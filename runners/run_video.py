@@ -37,7 +37,7 @@ from physics_models.fit import Fit, Track, fit_films
 from physics_models.physics_net import CELLS, PhysicsNet
 from physics_models.refine import refine_positions
 from physics_models.run_log import save_code
-from physics_models.staged import StagedTraining, encode_all, look_the_same, settings_for
+from physics_models.staged import StagedTraining, encode_all, settings_for
 from physics_models.tasks import Task
 from runners.film import report
 from runners.run_base import log_to_console
@@ -140,14 +140,16 @@ def run_films(options: argparse.Namespace) -> int:
     for film in films:
         note.info("%s: %d frames of %d×%d, %s", film.name, *film.frames.shape[:3], clock(film))
     check_one_place(films)
-    n_objs = options.n_objs or count_objects(seen_to_move(films), system)
+    moving = seen_to_move(films)
+    n_objs = options.n_objs or count_objects(moving, system)
+    alike = n_objs in moving and not moving[n_objs].distinct
     task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
     moved = experiment.start_over(options.save_dir, options.overwrite)
     if moved:
         note.info("the experiment that was in %s is now in %s", options.save_dir, moved)
     with LogFile(options.save_dir):
         logger.info("\n".join(sys.argv))
-        results, net = measure(options, films, task)
+        results, net = measure(options, films, task, alike)
         report.write(results, net, Path(options.save_dir))
         for remark in (*results.findings.fatal, *results.findings.warnings):
             logger.warning("warning: %s", remark)
@@ -170,60 +172,60 @@ def check_numbers(options: argparse.Namespace) -> None:
             raise ExperimentError(f"--{name}={value}: must lie between {lowest} and {highest}")
 
 
-def measure(options: argparse.Namespace, films: list[Film], task: Task) -> tuple[report.Results, PhysicsNet]:
-    """Train on the films, measure the positions in all of their frames, fit, and check."""
+def measure(
+    options: argparse.Namespace, films: list[Film], task: Task, alike: bool
+) -> tuple[report.Results, PhysicsNet]:
+    """Train on the films, measure the positions in all frames, fit, and check; `alike`: the objects look the same."""
     scale = options.scale or (1 / options.pixels_per_metre if options.pixels_per_metre else None)
     known = Known(scale, options.mass, options.length, options.known_g)
-    training = train(options, films, task)
+    training = train(options, films, task, alike)
     net, found, verdict = training.net, training.found, training.verdict
     findings = check_objects(found, verdict)
     note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
-    positions = [
-        refine_positions(net, film.frames, encode_all(net, film.frames[None])[0]).astype(float) for film in films
+    gap = mean_gap(films[0])
+    tracks = [
+        Track(refine_positions(net, f.frames, encode_all(net, f.frames[None])[0]).astype(float), times(f, gap))
+        for f in films
     ]
     chosen, fit, numbers, scene = np.arange(2 * task.n_objs), None, [], None
     if not findings.fatal:
-        gap, damped = mean_gap(films[0]), options.damping or ("none" if options.system in UNDAMPED else "linear")
         note.info("fitting the trajectory")
-        chosen, fit, findings = fit_best(options, films, positions, gap, damped == "linear", findings)
-        tracks = [Track(p[:, chosen], times(film, gap)) for p, film in zip(positions, films)]
+        chosen, fit, remarks = fit_best(options, tracks)
         seconds = None if films[0].seconds is None else gap
         numbers = quantities(options.system, fit, seconds, films[0].pixel, known, len(chosen) // 2)
-        findings = merge(findings, check_fit(options.system, fit, tracks, numbers, known))
-        scene = positions[0].copy()
+        findings = merge(findings, remarks, check_fit(options.system, fit, tracks, numbers, known))
+        scene = tracks[0].positions.copy()
         scene[:, chosen] = fit.trajectories[0]
         set_cell(net, fit.weights[0])
         training.save()
-    places = [p[:, chosen].reshape(len(p), -1, 2) for p in positions]
+    places = [track.positions[:, chosen].reshape(len(track.times), -1, 2) for track in tracks]
     for film, xy in zip(films, places):
         findings = merge(findings, check_motion(xy, blob_sizes(film, found), options.img_size, film.repeated))
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
 
 
-def fit_best(
-    options: argparse.Namespace, films: list[Film], positions: list[np.ndarray], gap: float, damped: bool,
-    findings: Findings,
-) -> tuple[np.ndarray, Fit, Findings]:  # fmt: skip
+def fit_best(options: argparse.Namespace, tracks: list[Track]) -> tuple[np.ndarray, Fit, Findings]:
     """The coordinates of the objects that are the system's, their fit, and remarks.
 
     Where a system of one body is asked for, but more objects move, each is fitted, and the best fit is taken.
     """
-    system, size = SYSTEMS[options.system], positions[0].shape[1]
+    system, size = SYSTEMS[options.system], tracks[0].positions.shape[1]
+    damped = (options.damping or ("none" if options.system in UNDAMPED else "linear")) == "linear"
     whole = options.n_objs or system.n_objs
     groups = [np.arange(size)] if size <= 2 * whole else [np.arange(i, i + 2) for i in range(0, size, 2)]
     fits = []
     for group in groups:
         cell = CELLS[system.cell_type](len(group) // 2, options.img_size)
-        fits.append(fit_films(cell, [Track(p[:, group], times(f, gap)) for p, f in zip(positions, films)], damped))
+        fits.append(fit_films(cell, [Track(track.positions[:, group], track.times) for track in tracks], damped))
     best = int(np.argmax([fit.explained for fit in fits]))
-    if len(groups) > 1:
-        others = ", ".join(f"{fit.explained:.1%}" for i, fit in enumerate(fits) if i != best)
-        text = (
-            f"{len(groups)} objects move; the result is that of the one that fits --system={options.system} best "
-            f"({fits[best].explained:.1%} explained, others {others}); --mask_out what does not belong to it"
-        )
-        findings = merge(findings, Findings([], [text]))
-    return groups[best], fits[best], findings
+    if len(groups) == 1:
+        return groups[0], fits[0], Findings([], [])
+    others = ", ".join(f"{fit.explained:.1%}" for i, fit in enumerate(fits) if i != best)
+    text = (
+        f"{len(groups)} objects move; the result is that of the one that fits --system={options.system} best "
+        f"({fits[best].explained:.1%} explained, others {others}); --mask_out what does not belong to it"
+    )
+    return groups[best], fits[best], Findings([], [text])
 
 
 def merge(*findings: Findings) -> Findings:
@@ -299,8 +301,8 @@ class Progress(tf.keras.callbacks.Callback):
             note.info("training: %.0f %%, about %.0f s left", 100 * done, (now - self.start) * (1 - done) / done)
 
 
-def train(options: argparse.Namespace, films: list[Film], task: Task) -> StagedTraining:
-    """Train encoder and decoder on single frames, supervised by motion at first."""
+def train(options: argparse.Namespace, films: list[Film], task: Task, alike: bool) -> StagedTraining:
+    """Train encoder and decoder on single frames, supervised by motion at first; `alike` objects are tracked."""
     seen = INPUT_STEPS + PRED_STEPS
     windows = []
     for film in films:
@@ -308,8 +310,7 @@ def train(options: argparse.Namespace, films: list[Film], task: Task) -> StagedT
         windows += [film.frames[i : i + TEST_STEPS] for i in sorted({*range(0, last + 1, seen), last})]
     data = Sequences(np.stack(windows))
     tf.keras.utils.set_random_seed(options.seed)
-    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True)
-    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=look_the_same(net, data.X))
+    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=alike)
     settings = settings_for("custom", "gauss_newton")
     if options.steps:
         settings = replace(settings, autoencoder=replace(settings.autoencoder, steps=options.steps))

@@ -100,10 +100,16 @@ def as_html(report: Report) -> str:
     for i, section in enumerate(report.sections):
         title, summary = html.escape(section.title), html.escape(section.summary)
         overview += f'<li><a href="#s{i}">{title}</a>: <span>{summary}</span></li>\n'
-        blocks = "\n".join(map(_html_block, section.blocks))
+        blocks = "\n".join(map(html_block, section.blocks))
         sections += f'<section id="s{i}"><h2>{title}</h2>\n{blocks}\n</section>\n'
     a, b = (f"<p><b class={x}>{x}</b> {html.escape(name)}</p>" for x, name in zip("AB", report))
-    return f"{_HEAD}<h1>Two experiments side by side</h1>\n{a}\n{b}\n<ul>{overview}</ul>\n{sections}</body></html>\n"
+    return page("Two experiments side by side", f"{a}\n{b}\n<ul>{overview}</ul>\n{sections}")
+
+
+def page(title: str, body: str) -> str:
+    """A page that needs no network and no script, of a `title` and HTML below it."""
+    title = html.escape(title)
+    return f"{_HEAD}<title>{title}</title>\n{_STYLE}</head><body><h1>{title}</h1>\n{body}</body></html>\n"
 
 
 def _text_rows(table: Table) -> list[str]:
@@ -113,7 +119,8 @@ def _text_rows(table: Table) -> list[str]:
     return ["  ".join(["", row[0].ljust(first), *map(str.rjust, row[1:], widths)]) for row in rows]
 
 
-def _html_block(block: Block) -> str:
+def html_block(block: Block) -> str:
+    """One block of a page."""
     if isinstance(block, Paragraph):
         return f"<p{' class=note' if block.note else ''}>{html.escape(block.text)}</p>"
     caption = html.escape(block.caption)
@@ -132,12 +139,12 @@ def _html_block(block: Block) -> str:
     )
 
 
-_HEAD = f"""<!DOCTYPE html>
+_HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width">
-<title>Two experiments side by side</title>
-<style>
+"""
+_STYLE = f"""<style>
 body {{ margin: 2rem auto; padding: 0 1rem; max-width: 70rem; font: 15px/1.5 sans-serif; overflow-wrap: anywhere; }}
 section {{ display: grid; grid-template-columns: 1fr 1fr; gap: .5rem 1.5rem; }}
 section > * {{ grid-column: 1 / -1; min-width: 0; margin: 0; overflow-x: auto; }}
@@ -151,4 +158,4 @@ summary, thead {{ font-weight: bold; }}
 td {{ padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; white-space: nowrap; }}
 td + td {{ text-align: right; }}
 img {{ min-width: min(15rem, 100%); max-width: 100%; }}
-</style></head><body>"""
+</style>"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
 from pathlib import Path
@@ -17,9 +15,11 @@ from physics_models.experiment import write_atomically
 from physics_models.film_results import EARTH, Findings, Known, Quantity
 from physics_models.fit import Fit
 from physics_models.physics_net import PhysicsNet
+from runners.compare.report import Block, Paragraph, Picture, Table, html_block, page
 from runners.plots import Figure, default_style
 
 SHOWN, ANIMATED = 6, 120  # frames in a picture, in prediction.gif
+ERROR_BARS = "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film."
 ASCII = str.maketrans({"²": "^2", "³": "^3"})
 
 
@@ -117,46 +117,27 @@ def _markdown(results: Results, names: dict[str, str]) -> str:
     lines += [f"![{title}]({name})\n" for title, name in names.items()]
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in _rows(results)), ""]
     lines += [f"- {remark}" for remark in _remarks(results)]
-    lines += ["", "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", ERROR_BARS]) + "\n"
 
 
 def _html(results: Results, pictures: dict[str, bytes]) -> str:
-    figures = "".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        f"<figcaption>{html.escape(title)}</figcaption></figure>\n"
-        for title, png in pictures.items()
-    )
-    rows = "".join(f"<tr><td>{html.escape(n)}</td><td>{html.escape(v)}</td></tr>\n" for n, v in _rows(results))
-    remarks = "".join(f"<li>{html.escape(remark)}</li>\n" for remark in _remarks(results))
-    title = html.escape(headline(results))
-    body = f"<h1>{title}</h1>\n{figures}<table>{rows}</table><ul>{remarks}</ul>\n<p>{_FOOT}</p>"
-    return f"{_HEAD}<title>{title}</title></head><body>{body}</body></html>\n"
-
-
-_FOOT = "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film."
-_HEAD = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<style>
-body { margin: 2rem auto; padding: 0 1rem; max-width: 60rem; font: 15px/1.5 sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.3rem; } img { max-width: 100%; } figure { margin: 1rem 0; }
-td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; }
-</style>"""
+    blocks: list[Block] = [Picture(title, "image/png", lambda png=png: png) for title, png in pictures.items()]
+    blocks.append(Table("Results", ["", ""], [list(row) for row in _rows(results)]))
+    blocks += [Paragraph(remark, note=True) for remark in _remarks(results)]
+    return page(headline(results), "\n".join(map(html_block, [*blocks, Paragraph(ERROR_BARS)])))
 
 
 def _csv(results: Results, path: Path) -> None:
     """t, x, y of every object in the video's own pixels, and meters where the scale is known."""
     n_objs = results.positions[0].shape[1]
     scale = results.known.meters_per_pixel
-    clock = "t_s" if results.films[0].seconds is not None else "t_frames"
+    clock = f"t_{results.films[0].clock()[1]}"
     ends = [str(i + 1) if n_objs > 1 else "" for i in range(n_objs)]
     header = ["film", clock, *(f"{axis}{end}_px" for end in ends for axis in "xy")]
     header += [f"{axis}{end}_m" for end in ends for axis in "xy"] if scale else []
     lines = [",".join(header)]
     for film, positions in zip(results.films, results.positions):
-        times = np.arange(len(positions)) * film.every if film.seconds is None else film.seconds
+        times = film.clock()[0]
         in_video = film.in_video(positions).reshape(len(positions), -1)
         columns = [times[:, None], in_video, *([in_video * scale] if scale else [])]
         lines += [f"{film.name}," + ",".join(f"{x:.6g}" for x in row) for row in np.concatenate(columns, 1)]
@@ -176,13 +157,9 @@ def _chosen(film: Film) -> np.ndarray:
     return np.unique(np.linspace(0, len(film.frames) - 1, SHOWN).round().astype(int))
 
 
-def _clock(film: Film) -> tuple[np.ndarray, str]:
-    return (np.arange(len(film.frames)) * film.every, "frames") if film.seconds is None else (film.seconds, "s")
-
-
 def _found(results: Results) -> bytes:
     film, positions = results.films[0], results.positions[0]
-    times, unit = _clock(film)
+    times, unit = film.clock()
     with default_style():
         figure = Figure(figsize=(10, 2.2), layout="constrained")
         for axes, t in zip(figure.subplots(1, SHOWN, squeeze=False)[0], _chosen(film)):
@@ -194,9 +171,10 @@ def _found(results: Results) -> bytes:
 
 
 def _curves(results: Results) -> bytes:
-    film, positions = results.films[0], film_pixels(results)
-    fitted = results.films[0].in_video(results.fit.trajectories[0].reshape(positions.shape))
-    times, unit = _clock(film)
+    film = results.films[0]
+    positions = film.in_video(results.positions[0])
+    fitted = film.in_video(results.fit.trajectories[0].reshape(positions.shape))
+    times, unit = film.clock()
     with default_style():
         figure = Figure(figsize=(10, 6), layout="constrained")
         rows = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
@@ -213,11 +191,6 @@ def _curves(results: Results) -> bytes:
         return _png(figure)
 
 
-def film_pixels(results: Results) -> np.ndarray:
-    """Measured positions [T, N, 2] of the first film in the video's own pixels."""
-    return results.films[0].in_video(results.positions[0])
-
-
 def _decode(net: PhysicsNet, trajectory: np.ndarray) -> np.ndarray:
     return net.decode(np.float32(trajectory)[None]).numpy()[0]
 
@@ -225,7 +198,7 @@ def _decode(net: PhysicsNet, trajectory: np.ndarray) -> np.ndarray:
 def _predicted(results: Results, net: PhysicsNet) -> bytes:
     film = results.films[0]
     chosen = _chosen(film)
-    times, unit = _clock(film)
+    times, unit = film.clock()
     predicted = _decode(net, results.scene[chosen])
     with default_style():
         figure = Figure(figsize=(10, 3.8), layout="constrained")

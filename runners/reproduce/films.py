@@ -167,7 +167,6 @@ class Outcome(NamedTuple):
 
     system: str
     seed: int
-    code: int
     parameters: dict  # as in report.json
     truth: dict[str, float]
     warnings: list[str]
@@ -187,8 +186,7 @@ def measure(system: str, seed: int, folder: Path) -> Outcome:
         if ended.returncode not in (0, 2):
             raise ExperimentError(f"{place}: run_video.py ended with: {ended.stderr.strip().splitlines()[-1]}")
     report = json.loads((place / "report.json").read_text())
-    code = 0 if report["parameters"] else 2
-    return Outcome(system, seed, code, report["parameters"], film.truth, report["warnings"])
+    return Outcome(system, seed, report["parameters"], film.truth, report["warnings"])
 
 
 def measured(folder: Path) -> list[Outcome]:

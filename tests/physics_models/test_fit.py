@@ -111,3 +111,15 @@ def test_units():
     g = {q.name: q for q in quantities("fall", fit, gap, PIXEL, Known(meters_per_pixel=0.01), 1)}["g"]
     assert g.unit == "m/s²" and g.value == pytest.approx(0.01 * truth["g"], rel=0.02)
     assert SUBSTEPS > 10
+
+
+def test_the_error_bar_is_as_large_as_the_scatter_over_parts():
+    """The stiffness changes from part to part: the mean's 68 % interval over four values has Student's factor 1.2."""
+    t, stiffness = np.arange(160.0), np.repeat([0.04, 0.042, 0.04, 0.042], 40)
+    phase = np.concatenate([[0.0], np.cumsum(np.sqrt(stiffness))[:-1]])
+    positions = np.stack([16 + 8 * np.cos(phase), 16 + 0 * t], 1)
+    track = Track(positions + np.random.RandomState(0).normal(0, 0.01, positions.shape), t)
+    fit = fitted("anchored_spring", [track], damping=False)
+    four = np.std([0.04, 0.042, 0.04, 0.042], ddof=1) / 2
+    assert fit.scatter_errors["k_over_m"] == pytest.approx(1.2 * four, rel=0.1)
+    assert fit.errors["k_over_m"] >= fit.scatter_errors["k_over_m"]
