@@ -66,6 +66,12 @@ def test_every_format(folder, name):
     np.testing.assert_allclose(centers(film), np.stack([np.arange(30) + 4, np.full(30, 24)], 1), atol=0.4)
 
 
+@pytest.mark.parametrize("name", ["a.mov", "a.webm", "a.avi"])
+def test_the_content_of_a_file_tells_its_format(folder, tmp_path, name):
+    (tmp_path / "clip").write_bytes((folder / name).read_bytes())
+    assert len(read(tmp_path / "clip").frames) == 30
+
+
 def test_frames_that_are_missing_are_not_invented(folder):
     film, number = read(folder / "uneven.mp4"), np.array([n for n in range(30) if n < 10 or n % 3])
     np.testing.assert_allclose(film.seconds, number / 30, atol=2e-3)
