@@ -62,6 +62,15 @@ def test_several_films_share_the_system_and_not_the_camera():
     np.testing.assert_allclose(np.subtract(pivots, pivots[0]), [0, 2, -3, 4], atol=0.01)
 
 
+def test_a_camera_that_drifts():
+    track, truth, gap = made("pendulum", 4)
+    drift = np.array([0.02, -0.01])  # pixels per frame: 2.4 px over the film
+    fit = fitted("pendulum", [Track(track.positions + track.times[:, None] * drift, track.times)])
+    np.testing.assert_allclose([fit.weights[0]["drift_x"], fit.weights[0]["drift_y"]], drift, atol=2e-3)
+    assert fit.rms == pytest.approx(0.1, rel=0.2)
+    assert fit.parameters["g_over_L"] / gap**2 == pytest.approx(truth["g_over_L"], rel=0.01)
+
+
 def test_frames_in_which_the_body_is_held_or_lost_do_not_count():
     track, truth, gap = made("pendulum", 2)
     places = track.positions.copy()
