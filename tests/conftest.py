@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from eager import eagerly
 from freeing import graphs_freed
 
 # Before TensorFlow is imported: as physics_models sets it for the commands, whichever of the two is imported first.
@@ -14,6 +15,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # tf1_graph.py, TF1's side in the tests of checkpoints, serves those of the commands too.
 sys.path.append(str(Path(__file__).parent / "physics_models"))
+
+
+@pytest.fixture
+def without_graphs():
+    """Run every `tf.function` as plain Python."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import tensorflow as tf
-
 
 @contextlib.contextmanager
 def eagerly() -> Iterator[None]:
     """Have every `tf.function` run as plain Python within."""
+    import tensorflow as tf  # after the settings that conftest.py makes for it
+
     tf.config.run_functions_eagerly(True)
     try:
         yield

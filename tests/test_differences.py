@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf1_graph
 from absl.testing import flagsaver
 
 from data_gen.errors import DataError
@@ -347,11 +348,7 @@ def test_one_checkpoint_with_the_iteration_in_its_name(trained):
 
 
 def test_a_folder_of_the_original_is_a_checkpoint_too(trained, tmp_path):
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        for name, array in checkpoints.load(trained.folder).arrays.items():
-            tf.compat.v1.get_variable(name, initializer=array)
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    tf1_graph.save_weights(tmp_path, checkpoints.load(trained.folder).arrays)
     stored, net = checkpoints.load(tmp_path), PhysicsNet(TINY)
     assert stored.tf1
     net.restore(stored)

@@ -59,7 +59,12 @@ COLUMNS = {"bouncing_balls": 0, "spring_color": 0, "spring_color_half": 0, "3bp_
 GREY = 3
 PAGE = Path(__file__).parents[1] / "docs" / "shapes.md"
 each_task = pytest.mark.parametrize("task", TASKS)
-trace = functools.cache(shape_tour.trace)
+traced = functools.cache(shape_tour.trace)
+
+
+def trace(task: Task, batch_size: int, color: bool = True, alt_vel: bool = False) -> dict[str, list[int]]:
+    """Each network once, also where arguments are left at their defaults."""
+    return traced(task, batch_size, color, alt_vel)
 
 
 def column(number: int, table: str = DOCUMENTED) -> dict[str, list[int]]:

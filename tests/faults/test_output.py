@@ -108,11 +108,12 @@ def test_a_signal_is_noted_though_nobody_reads_what_is_said_of_it(monkeypatch):
     "command",
     [
         pytest.param("runners/run_physics.py --help | head -1", marks=pytest.mark.slow),
-        "-m physics_models.tf1_checkpoint --help >&- 2>&-",
+        pytest.param("-m physics_models.tf1_checkpoint --help >&- 2>&-", marks=pytest.mark.slow),
+        "-m data_gen --help >&- 2>&-",
     ],
 )
 def test_a_process_whose_streams_are_closed(tmp_path, command):
-    """In the second case the next files that are opened would get the numbers of stdout and stderr."""
+    """In the other cases the next files that are opened would get the numbers of stdout and stderr."""
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" {command}'],
         cwd=ROOT, env={**environment(), "PYTHONIOENCODING": "cp932"}, capture_output=True,

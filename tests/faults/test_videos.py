@@ -291,7 +291,7 @@ def test_which_axis_is_expected_where(tmp_path, array):
 
 
 @pytest.mark.parametrize("order", [">f4", ">f8", "longdouble", "Fortran", "strided"])
-def test_a_prediction_from_arrays_of_any_kind(net, order):
+def test_a_prediction_from_arrays_of_any_kind(net, order, without_graphs):
     """library.predict, on videos in memory."""
     x = np.random.RandomState(0).rand(2, 6, 8, 8, 3).astype(np.float32)
     y = {"Fortran": np.asfortranarray(x), "strided": np.repeat(x, 2, 1)[:, ::2]}.get(order)

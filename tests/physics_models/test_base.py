@@ -215,7 +215,7 @@ def weights(net: BaseNet) -> dict[str, np.ndarray]:
     return {name: v.numpy() for name, v in net.variables_by_name().items()}
 
 
-def test_a_training_step_reports_the_loss_before_it_and_lowers_it():
+def test_a_training_step_reports_the_loss_before_it_and_lowers_it(without_graphs):
     net = PhysicsNet(TINY, autoencoder_loss=3.0)
     net.build_optimizer(1e-3)
     frames, start = net.to_float(frames_uint8()), weights(net)

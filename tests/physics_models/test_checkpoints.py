@@ -53,11 +53,7 @@ def save_tf1(folder, net: BaseNet, optimizer: str = "rmsprop") -> None:
 def save_some(folder, arrays: dict[str, np.ndarray]) -> None:
     """A TF1 checkpoint of `arrays` alone."""
     folder.mkdir()
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        for name, array in arrays.items():
-            tf.compat.v1.get_variable(name, initializer=array)
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver().save(session, str(folder / "model.ckpt"))
+    tf1_graph.save_weights(folder, arrays)
 
 
 def assert_training_goes_on(folder, net: BaseNet, frames: tf.Tensor, optimizer: str) -> None:
@@ -84,7 +80,7 @@ def test_training_goes_on_alike_from_tf1s_checkpoint_and_from_ours(tmp_path, opt
     assert_training_goes_on(tmp_path, TwoVariables(optimizer), FRAMES, optimizer)
 
 
-def test_the_whole_network_goes_on_alike_from_tf1s_checkpoint_and_from_ours(tmp_path):
+def test_the_whole_network_goes_on_alike_from_tf1s_checkpoint_and_from_ours(tmp_path, without_graphs):
     assert_training_goes_on(tmp_path, make_net(), FRAMES, "rmsprop")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import signal
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedSettings, StagedTraining
-from physics_models.tasks import TASKS
+from physics_models.tasks import TASKS, Task
 from runners.reproduce.shapes import draw_shapes, drift
 
 # Small and short, so that a step costs little.
@@ -38,11 +40,36 @@ def data():
     return {split: DataIterator(two_objects(i), seed=0) for i, split in enumerate(("train", "valid", "test"))}
 
 
-def build(seed: int = 0, **settings) -> PhysicsNet:
-    tf.keras.utils.set_random_seed(seed)
-    net = PhysicsNet(settings.pop("task", TASK), color=False, **settings)
+def new(task: Task = TASK, **settings) -> PhysicsNet:
+    tf.keras.utils.set_random_seed(0)
+    net = PhysicsNet(task, color=False, **settings)
     net.build_optimizer(1e-3)
     return net
+
+
+@functools.cache
+def shared(task: Task, **settings) -> tuple[PhysicsNet, Any, dict[str, np.ndarray]]:
+    """A network for all tests, since to make one takes as long as several small steps; its optimizer; their start."""
+    net = new(task, **settings)
+    return net, net.optimizer, {name: variable.numpy() for name, variable in state(net).items()}
+
+
+def build(task: Task = TASK, shift: float = 0.0, **settings) -> PhysicsNet:
+    """The shared network as it is at first, with `shift` added to its weights."""
+    net, optimizer, start = shared(task, **settings)
+    net.optimizer = optimizer
+    for name, variable in state(net).items():
+        variable.assign(start[name])
+    for variable in net.variables_by_name().values():
+        variable.assign_add(tf.fill(variable.shape, shift))
+    net.skipped_steps.assign(0)
+    net.iteration, net.callbacks, net.autoencoder_loss = 0, [], 0.0
+    return net
+
+
+def state(net: PhysicsNet) -> dict[str, tf.Variable]:
+    """Weights and slots by name."""
+    return {**net.variables_by_name(), **net.optimizer.named_variables()}
 
 
 def weights(net: PhysicsNet) -> dict[str, np.ndarray]:
@@ -113,7 +140,7 @@ def test_a_killed_run_resumes_in_its_stage_and_ends_with_the_same_bits(data, tmp
             run.run()
         stored = checkpoints.load(folder)
         assert (stored.progress["stage"], stored.progress["stage_step"], stored.progress["seed"]) == (*killed_at, 5)
-        again = training(data, folder, net=build(7), seed=99)
+        again = training(data, folder, net=build(shift=0.1), seed=99)
         again.resume(stored)
         for name, value in weights(again.run()).items():
             np.testing.assert_array_equal(value, whole[name], err_msg=name)
@@ -143,7 +170,7 @@ def test_a_checkpoint_of_a_joint_run_is_no_staged_run_to_resume(data, tmp_path):
 
 def test_a_fitted_state_leaves_the_bouncing_balls_nothing_to_fit(data, tmp_path, quick, caplog):
     task = dataclasses.replace(TASK, cell_type="bouncing_ode_cell")
-    run = training(data, tmp_path, net=build(task=task, vel_encoder="gauss_newton"))
+    run = training(data, tmp_path, net=build(task, vel_encoder="gauss_newton"))
     run.stage, run.stages = 1, staged.STAGES[:2]
     before = weights(run.net)
     with caplog.at_level(logging.INFO, "tf"):
@@ -188,7 +215,7 @@ def test_nan_stops_the_run_and_leaves_the_checkpoint_before(data, tmp_path, quic
 
 
 def test_objects_that_look_the_same_are_tracked_from_frame_to_frame():
-    net, positions = build(), np.tile(drift(1, 4, 2, 20, 3.0, speed=1.0), [40, 1, 1, 1])
+    net, positions = new(), np.tile(drift(1, 4, 2, 20, 3.0, speed=1.0), [40, 1, 1, 1])
     positions[:, 1::2] = positions[:, 1::2, ::-1]  # as an encoder may name them
     apart = drift(40, 4, 2, 20, 3.0, speed=1.0)
     same, other = (draw_shapes(apart, shapes, 20, radius=2.0) for shapes in (["disc"] * 2, ["plus", "disc"]))

@@ -22,10 +22,10 @@ TF1_FILES = ["checkpoint", "model.ckpt.data-00000-of-00001", "model.ckpt.index"]
 
 def random_arrays(shapes: dict[str, tuple[int, ...]], trained: list[str], optimizer: str, seed: int = 0) -> dict:
     """Everything that a checkpoint of the original holds, by name: weights, slots, learning rate, Adam's powers."""
-    random = np.random.RandomState(seed)
+    random = np.random.default_rng(seed)
     slots = {f"{name}/{slot}": shapes[name] for name in trained for slot in OPTIMIZERS[optimizer].slot_names}
     more = dict.fromkeys(["base_lr"] + ["beta1_power", "beta2_power"] * (optimizer == "adam"), ())
-    return {n: np.asarray(random.standard_normal(s), np.float32) for n, s in {**shapes, **slots, **more}.items()}
+    return {n: np.asarray(random.standard_normal(s, np.float32)) for n, s in {**shapes, **slots, **more}.items()}
 
 
 def assert_same_bits(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:

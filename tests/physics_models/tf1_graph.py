@@ -51,6 +51,16 @@ def save(folder, shapes, optimizer, arrays):
         tf.train.Saver(save_relative_paths=True).save(session, path, write_meta_graph=False)
 
 
+def save_weights(folder, arrays):
+    """Write `arrays` (variables by name) to `folder` as a `Saver` of these alone does, without a .meta file."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        zeros = tf.zeros_initializer()
+        variables = [tf.get_variable(name, array.shape, array.dtype, zeros) for name, array in arrays.items()]
+        values = {variable.initializer.inputs[1]: arrays[variable.name[:-2]] for variable in variables}
+        session.run([variable.initializer for variable in variables], values)
+        tf.train.Saver().save(session, str(folder) + "/model.ckpt", write_meta_graph=False)
+
+
 if __name__ == "__main__":
     _, _, checkpoint_folder, rule, out = sys.argv
     reader = tf.train.NewCheckpointReader(tf.train.latest_checkpoint(checkpoint_folder))

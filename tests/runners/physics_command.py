@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import golden_data
 import numpy as np
-import tensorflow as tf
 import tf1_graph
 from command import Ended
 
@@ -108,9 +107,5 @@ def save_as_tf1(folder: Path, task: str, optimizer: str | None = "rmsprop") -> P
     if optimizer:
         tf1_graph.save(folder, {name: tuple(v.shape) for name, v in weights.items()}, optimizer, arrays)
         return net
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        for name in weights:
-            tf.compat.v1.get_variable(name, initializer=arrays[name])
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver().save(session, str(folder / "model.ckpt"), write_meta_graph=False)
+    tf1_graph.save_weights(folder, {name: arrays[name] for name in weights})
     return net

@@ -22,7 +22,7 @@ def numbers(line):
     return [float(value) for value in re.findall(r"(?:step |=|error )([\d.]+)", line)]
 
 
-def test_batches_are_true_positions_and_progress_is_printed(small_data, fit_positions, monkeypatch):
+def test_batches_are_true_positions_and_progress_is_printed(small_data, fit_positions, monkeypatch, without_graphs):
     batches, rates = [], []
 
     def position_step(net):

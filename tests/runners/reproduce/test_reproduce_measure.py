@@ -106,7 +106,7 @@ def test_time_without_pauses_and_seeds_tried(tmp_path):
     assert (entry["wall_s"], entry["seeds_tried"], entry["found"], entry["seed"]) == (180.5, 2, False, 4)
 
 
-def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data):
+def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data, without_graphs):
     folder = tmp_path / "spring_color" / "seed0"
     folder.mkdir(parents=True)
     tf.keras.utils.set_random_seed(0)
