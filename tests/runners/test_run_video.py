@@ -68,6 +68,7 @@ def test_a_result(film, found, tmp_path):
     assert mass["value"] == pytest.approx(k["value"] / 2) and mass["unit"] == "N/m"
     rows = (out / "positions.csv").read_text().splitlines()
     assert rows[0] == "film,t_s,x_px,y_px,x_m,y_m" and len(rows) == 71
+    assert max(float(row.split(",")[2]) for row in rows[1:]) > 50  # pixels of the film of 96, not of the frame of 32
     t, x, y, x_m, _ = map(float, rows[31].split(",")[1:])
     assert t == 1.0 and 0 < x < 96 and 0 < y < 96 and x_m == pytest.approx(x / 96, rel=1e-4)
     for name in ("report.md", "report.html", "prediction.gif", "figure0.png", "figure2.png", "objects.png"):
