@@ -111,11 +111,12 @@ def test_the_files_and_lines_that_it_points_at_exist(path):
 
 
 def run_first_cell(path: Path, folder: Path, pythonpath: str = "", repository: str = "") -> subprocess.CompletedProcess:
+    """Without site-packages (`-S`): the cell needs none, and an installation of the project is not found there."""
     (first, *_) = code_cells(read(path))
     code = source(first).replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
     code = code.replace('"-m", "pip", "install"', '"-m", "pip", "--version"') + "\nprint(ROOT)"
     environment = {**os.environ, "PYTHONPATH": pythonpath}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @each_notebook
