@@ -63,7 +63,7 @@ REGISTRIES = {
 CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
 
 MANY_ALIKE = (
-    "three or more objects look the same: they are tracked from frame to frame, and may change names where they meet; "
+    "three or more objects look the same: positions are wrong where the network changes which mask is which object; "
     "learned parameters are not to be trusted (docs/discovery.md)"
 )
 note = logging.getLogger("tf.note")  # for the console alone

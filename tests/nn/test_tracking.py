@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import tensorflow as tf
 
+from data_gen.recipes import make_dataset
 from nn.tracking import track
 from runners.reproduce.shapes import drift
 
@@ -39,3 +40,17 @@ def test_one_order_stays_and_gradients_arrive_where_the_objects_were():
     swapped = tf.gather(positions[:, 1:], [2, 3, 0, 1], axis=2)
     np.testing.assert_array_equal(gradient(positions[:, 1:]), weight[:, 1:])
     np.testing.assert_array_equal(gradient(swapped)[..., [2, 3, 0, 1]], weight[:, 1:])
+
+
+def test_three_bodies_in_random_order_keep_their_names(tmp_path):
+    """Of the task 3bp_color: what fails with three bodies that look the same is not the tracking."""
+    make_dataset("3bp_color", str(tmp_path / "bodies.npz"), 16, (100, 1, 1), radius=3)
+    with np.load(tmp_path / "bodies.npz") as archive:
+        true = archive["train_pos"]
+    random = np.random.RandomState(0)
+    order = np.argsort(random.rand(*true.shape[:3]), axis=-1)
+    order[:, 0] = np.arange(3)
+    mixed = np.take_along_axis(true, order[..., None], axis=2)
+    tracked = track(tf.constant(mixed.reshape(*true.shape[:2], 6))).numpy().reshape(true.shape)
+    assert (order[:, 1:] != np.arange(3)).any(axis=(1, 2)).all()
+    np.testing.assert_array_equal(tracked, true)
