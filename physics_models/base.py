@@ -70,7 +70,7 @@ class BaseNet(tf.keras.layers.Layer):
     def train(
         self, data: Mapping[str, Any], save_dir: str | Path, epochs: int = 10, batch_size: int = 100,
         save_every_n_epochs: int = 5, eval_every_n_epochs: int = 1, print_interval: int = 10, anneal_lr: bool = True,
-        debug: bool = False, keep_checkpoints: int = 1,
+        debug: bool = False,
     ) -> dict[str, float]:  # fmt: skip
         """Train on `data["train"]` up to `epochs`, from `iteration` on; returns the losses on `data["test"]`.
 
@@ -101,7 +101,7 @@ class BaseNet(tf.keras.layers.Layer):
                 if completed and epoch % eval_every_n_epochs == 0:
                     self.eval(data, "valid", batch_size, save_dir, epoch)
                 if epoch % save_every_n_epochs == 0 or epoch == epochs or stop.requested:
-                    self.save(save_dir, {**source, "epoch": self.iteration // steps}, keep_checkpoints)
+                    self.save(save_dir, {**source, "epoch": self.iteration // steps})
                 if stop.requested:
                     raise Interrupted(stop.signal)
         losses = self.eval(data, "test", batch_size, save_dir, epochs)
@@ -221,10 +221,10 @@ class BaseNet(tf.keras.layers.Layer):
         self.base_lr = base_lr
         self.optimizer = rule(self.variables_by_name(trainable_only=True), base_lr)
 
-    def save(self, save_dir: str | Path, counters: Mapping[str, int], keep: int = 1) -> str:
+    def save(self, save_dir: str | Path, counters: Mapping[str, int]) -> str:
         """Write weights, optimizer slots, learning rate, `iteration` and `counters`; returns the checkpoint's path."""
         variables = {**self.variables_by_name(), **self.optimizer.named_variables()}
-        return checkpoints.save(save_dir, variables, {"iteration": self.iteration, **counters}, keep)
+        return checkpoints.save(save_dir, variables, {"iteration": self.iteration, **counters})
 
     def restore(self, checkpoint: checkpoints.Checkpoint, with_rate: bool = False) -> None:
         """Set the weights, and the optimizer's slots where the checkpoint has them all.

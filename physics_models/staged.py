@@ -12,7 +12,7 @@ A stage's batches depend on the seed, the stage and the step alone, so that a re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,6 @@ class StagedTraining:
     schedule: str = "staged"
     print_interval: int = 100
     save_every: int = 500
-    keep: int = 1
     optimizer: str = "rmsprop"
 
     def __post_init__(self) -> None:
@@ -125,7 +124,7 @@ class StagedTraining:
     def save(self) -> None:
         """Write a checkpoint of what is trained so far."""
         source = {"run": self.net.run_id, "seed": self.seed, "data": self.data["train"].checksum}
-        self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step}, self.keep)
+        self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step})
 
     def run(self, evaluate: bool = True) -> PhysicsNet:
         """Run what is left of the stages, with an evaluation after each; returns the trained network."""
@@ -279,3 +278,20 @@ def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
         return loss
 
     return train
+
+
+def train_on_positions(
+    net: PhysicsNet, positions: np.ndarray, stage: Stage, random: np.random.RandomState, optimizer: str = "rmsprop"
+) -> Iterator[int]:
+    """Fit velocity net and cell to `positions` [S, L + P, 2N] as the stage `positions` does, outside of a run.
+
+    A generator: it gives the number of each step before that is taken, and `stage.steps` at the end.
+    """
+    net.build_optimizer(stage.rate, optimizer)
+    train = position_step(net)
+    for step in range(stage.steps):
+        yield step
+        if step == int(ANNEAL_AT * stage.steps):
+            net.optimizer.rate.assign(stage.rate / ANNEAL_BY)
+        train(tf.constant(positions[random.randint(0, len(positions), stage.batch)]))
+    yield stage.steps

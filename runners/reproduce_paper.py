@@ -122,7 +122,7 @@ def reproduce(task: str, seed: int) -> None:
     if numbers.is_file():
         logger.info("%s: measured already", numbers)
         return
-    data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
+    data_dir = run_base.data_folder()
     if made := shapes.MADE.get(task):
         files = make_grey(made, seed, data_dir / task)
     else:

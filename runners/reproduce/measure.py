@@ -17,7 +17,7 @@ from data_gen.recipes import RECIPES
 from physics_models.experiment import LOG
 from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
-from physics_models.staged import ANNEAL_AT, ANNEAL_BY, Stage, encode_all, position_step
+from physics_models.staged import Stage, encode_all, train_on_positions
 from runners import machine
 from runners.reproduce import figures
 from runners.run_base import logger
@@ -161,13 +161,9 @@ def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int =
     for name, variable in black_box.variables_by_name().items():
         if name.startswith(("net/encoder/", "net/decoder/")):
             variable.assign(learned[name])
-    black_box.build_optimizer(stage.rate)
     encoded = encode_all(net, frames[:, : task.input_steps + task.pred_steps])
-    train, random = position_step(black_box), np.random.RandomState(seed)
-    for step in range(stage.steps):
-        if step == int(ANNEAL_AT * stage.steps):
-            black_box.optimizer.rate.assign(stage.rate / ANNEAL_BY)
-        train(tf.constant(encoded[random.randint(0, len(encoded), stage.batch)]))
+    for _ in train_on_positions(black_box, encoded, stage, np.random.RandomState(seed)):
+        pass
     return black_box
 
 

@@ -55,8 +55,7 @@ def test_default_seeds_of_the_two_files_differ():
 @pytest.mark.parametrize("task", BALLS)
 def test_frames_meta_and_picture(task, tmp_path, splits):
     path = tmp_path / "new" / "folder" / "data.npz"
-    steps = []
-    result = make_dataset(task, str(path), 12, SIZES, progress=lambda done, total: steps.append((done, total)))
+    result = make_dataset(task, str(path), 12, SIZES)
     recipe = RECIPES[task]
     with np.load(path, allow_pickle=False) as made:
         for split, size in zip(("train", "valid", "test"), SIZES):
