@@ -1,7 +1,5 @@
 """`python -m data_gen`: make the tasks' data files; `--help` lists the flags."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -3,9 +3,8 @@
 A disc on a black canvas depends only on its integer centre there: its picture is computed once and copied.
 """
 
-from __future__ import annotations
-
 from itertools import combinations
+
 import numpy as np
 
 from data_gen import resample

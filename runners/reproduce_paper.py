@@ -15,8 +15,6 @@ discovery.md how well the objects are found. `--films` runs run_video.py on made
 writes into films.md how far off they are, and how often the error bars hold them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """The numbers and pictures of one finished run, to be compared with the paper's."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from dataclasses import replace
@@ -178,7 +176,7 @@ class DataFiles(NamedTuple):
     physics: dict[str, Any]
 
     @classmethod
-    def of_task(cls, task: str, data_dir: Path) -> DataFiles:
+    def of_task(cls, task: str, data_dir: Path) -> "DataFiles":
         """The files of a task of the original."""
         recipe = RECIPES[task]
         return cls(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
