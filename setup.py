@@ -14,6 +14,7 @@ setup(
         "nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.film", "runners.reproduce",
         "runners.side",
     ],  # fmt: skip
+    package_data={"runners.compare": ["page.html"]},
     install_requires=[
         # tensorflow-addons is archived at 0.23, which needs TensorFlow 2.15 and Python < 3.12;
         # where it cannot be installed, plain TensorFlow does its one job, the resampler of nn/plain.py.

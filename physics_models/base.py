@@ -140,8 +140,8 @@ class BaseNet(tf.keras.layers.Layer):
         healthy = finite & tf.equal(self.skipped_steps, 0)
         self.skipped_steps.assign_add(tf.cond(healthy, apply, lambda: tf.constant(1, tf.int64)))
 
-    def check_finite(self, save_dir: str | Path) -> None:
-        """Raise `ExperimentError` if the gradient of a step was not a number."""
+    def check_finite(self, save_dir: str | Path, rate_flag: str = "base_lr") -> None:
+        """Raise `ExperimentError` if the gradient of a step was not a number; `rate_flag` sets the learning rate."""
         skipped = int(self.skipped_steps.numpy())
         if not skipped:
             return
@@ -151,7 +151,7 @@ class BaseNet(tf.keras.layers.Layer):
             last = f"{save_dir} holds no checkpoint"
         raise ExperimentError(
             f"training stopped: a gradient became NaN {skipped} step(s) ago, near step {self.iteration}; "
-            f"take a smaller --base_lr or another --seed ({last})"
+            f"take a smaller --{rate_flag} or another --seed ({last})"
         )
 
     def notify(self, event: str, *arguments: Any) -> None:

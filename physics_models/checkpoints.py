@@ -90,16 +90,13 @@ def update_checkpoint_state(folder: Path, name: str) -> None:
     except ExperimentError:
         earlier = []
     write_state(folder, [*earlier, name])
-    for other in filter(lambda other: is_ours(folder / f"{other}.index"), earlier):
-        for file in [folder / f"{other}.index", *folder.glob(f"{glob.escape(other)}.data-*")]:
-            file.unlink(missing_ok=True)
+    for other in filter(OUR_NAME.fullmatch, earlier):
+        index = folder / f"{other}.index"
+        if index.is_file() and OBJECT_GRAPH.encode() in index.read_bytes():  # the original's are never deleted
+            for file in [index, *folder.glob(f"{glob.escape(other)}.data-*")]:
+                file.unlink(missing_ok=True)
     if earlier:
         write_state(folder, [name])
-
-
-def is_ours(index: Path) -> bool:
-    """Whether this port wrote the checkpoint with this index: the original's are never deleted."""
-    return bool(OUR_NAME.fullmatch(index.stem)) and index.is_file() and OBJECT_GRAPH.encode() in index.read_bytes()
 
 
 def write_state(folder: Path, names: list[str]) -> None:

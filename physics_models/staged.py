@@ -151,7 +151,7 @@ class StagedTraining:
                 random = np.random.RandomState([self.seed % 2**32, self.stage, self.step])
                 loss = update(random, self.step / stage.steps)
                 if self.step % self.print_interval == 0:
-                    self._check_finite(name)
+                    net.check_finite(self.save_dir, f"{name}_rate")
                     if name == "joint":  # as the original logs its training
                         log_metrics(f"train - iter={net.iteration}", {"train_loss": loss})
                     else:
@@ -160,19 +160,10 @@ class StagedTraining:
                 self.step += 1
                 net.iteration += 1
                 if stop.requested or self.step % self.save_every == 0 or self.step == stage.steps:
-                    self._check_finite(name)
+                    net.check_finite(self.save_dir, f"{name}_rate")
                     self.save()
                 if stop.requested:
                     raise Interrupted(stop.signal)
-
-    def _check_finite(self, name: str) -> None:
-        """Raise `ExperimentError` if the gradient of a step was not a number."""
-        skipped = int(self.net.skipped_steps.numpy())
-        if skipped:
-            raise ExperimentError(
-                f"stage {name}: a gradient became NaN {skipped} step(s) ago, near step {self.step}; take a smaller "
-                f"--{name}_rate or another --seed"
-            )
 
     def _autoencoder(self) -> None:
         """Stage (a); raises `ExperimentError` if the objects are not found and other stages are to follow."""

@@ -8,8 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from physics_models.errors import ExperimentError
-
-SUMMARIES = "tb"  # the folder, in save_dir
+from physics_models.experiment import SUMMARIES
 
 
 def check_tensorboard() -> None:

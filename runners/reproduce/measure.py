@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from data_gen.iterators import load_frames
-from data_gen.recipes import RECIPES
 from physics_models.experiment import LOG
 from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
@@ -174,12 +173,6 @@ class DataFiles(NamedTuple):
     train: Path
     test: Path
     physics: dict[str, Any]
-
-    @classmethod
-    def of_task(cls, task: str, data_dir: Path) -> "DataFiles":
-        """The files of a task of the original."""
-        recipe = RECIPES[task]
-        return cls(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
 
 
 def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Stage) -> dict[str, Any]:
