@@ -82,7 +82,8 @@ def main(argv: list[str]) -> None:
                 train(task_from_flags(), strategy, device)
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:
-        print(f"{interrupted} and saved; to continue: the same command with --resume", file=sys.stderr, flush=True)
+        again = "the same command with --resume" + (", without TF_CONFIG" if distributed.cluster() else "")
+        print(f"{interrupted} and saved; to continue: {again}", file=sys.stderr, flush=True)
         sys.exit(interrupted.exit_code)
     except tf.errors.ResourceExhaustedError as error:
         raise ExperimentError("out of memory; take a smaller --batch_size") from error
