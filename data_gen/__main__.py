@@ -1,7 +1,5 @@
 """`python -m data_gen`: make the tasks' data files; `--help` lists the flags."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_gen.errors import DataError, say
-from data_gen.recipes import DEFAULT_SIZES, RECIPES, make_dataset
+from data_gen.recipes import DEFAULT_SIZES, RECIPES, default_folder, make_dataset
 
 EPILOG = """examples:
   python -m data_gen --task=spring_color                   both files of the task, as run_physics.py makes them
@@ -77,12 +75,6 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def default_folder() -> Path:
-    """`data/datasets` of the checkout, or else of the current folder; where run_physics.py looks."""
-    root = Path(__file__).resolve().parent.parent
-    return (root if (root / "setup.py").is_file() else Path.cwd()) / "data" / "datasets"
-
-
 def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     """(task, file, sequence length) of every file to make; `DataError` for flags that do not fit together."""
     if flags.all == (flags.task is not None):
@@ -105,18 +97,12 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     return files
 
 
-def show_progress(done: int, total: int) -> None:
-    """Show the percentage on stderr where that is a terminal; what is printed next replaces it."""
-    if sys.stderr and sys.stderr.isatty():
-        say(f"{done / total:4.0%}", sys.stderr, end="\r")
-
-
 def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool:
     """Make one file and report it on stdout; False if that failed, with the reason on stderr."""
     names = [*PHYSICS_FLAGS, *(PICTURE_FLAGS if task == "mnist_spring_color" else ())]
     settings = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     seed = RECIPES[task].default_seed(seq_len) if flags.seed is None else flags.seed
-    output = flags.split_sizes, seed, flags.overwrite, show_progress
+    output = flags.split_sizes, seed, flags.overwrite
     try:
         done = make_dataset(task, str(file), seq_len, *output, **settings)
     except DataError as error:

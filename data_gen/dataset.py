@@ -1,11 +1,9 @@
 """From a system's description to a file: draw, simulate, render, write. The common part of all generators."""
 
-from __future__ import annotations
-
 import functools
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +18,6 @@ POSITIVE = ("box_size", "radius", "dt", "equil")
 FIRST_BLOCK, LARGEST_BLOCK = 256, 16384  # attempts drawn at a time
 MAX_REJECTED_IN_A_ROW = 1_000_000
 
-Progress = Callable[[int, int], None]  # (done, total)
-
 
 class Sample(NamedTuple):
     """Accepted sequences: states float64 [S, T, N, 2], numbers of pictures [S], attempts that it took."""
@@ -32,7 +28,7 @@ class Sample(NamedTuple):
     attempts: int
 
 
-Render = Callable[[Sample, Callable[[int], None]], np.ndarray]
+Render = Callable[[Sample], np.ndarray]
 
 
 def frame_side(img_size: Sequence[int] | None) -> int:
@@ -63,7 +59,7 @@ def check_settings(sizes: Sequence[int], settings: Mapping[str, Any]) -> None:
 def generate(
     dest: str, sizes: Sequence[int], settings: Mapping[str, Any], draw: Callable[[int], Start],
     system: Mapping[str, Any], render: Render,
-    *, overwrite: bool = True, progress: Progress | None = None, meta: Mapping[str, Any] | None = None,
+    *, overwrite: bool = True, meta: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Make one dataset and write it with its metadata and a picture of its first sequences.
 
@@ -72,9 +68,8 @@ def generate(
         settings: what the metadata say of the physics; `seq_len`, `dt`, `ode_steps` are also used here.
         draw: number of attempts -> their initial states, from NumPy's global stream.
         system: `acceleration`, and where needed `reflect` and `reject`, for `physics.simulate`.
-        render: (sample, progress) -> frames [sequences, T, …].
+        render: sample -> frames [sequences, T, …].
         overwrite: False makes an existing .npz an error and keeps an existing picture.
-        progress: called with the numbers of sequences drawn and of all.
         meta: further metadata, such as `task` and `seed`.
 
     Returns `accepted`, `attempts` and `seconds`.
@@ -86,7 +81,7 @@ def generate(
     times = {"seq_len": settings["seq_len"], "dt": settings.get("dt", 1), "ode_steps": settings.get("ode_steps", 1)}
     run = functools.partial(physics.simulate, **times, **system)
     sample = sample_sequences(total, draw, run)
-    frames = render(sample, lambda done: progress(done, total) if progress else None)
+    frames = render(sample)
     arrays: dict[str, Any] = {}
     for name, array in ("x", frames), ("pos", sample.pos.astype(np.float32)), ("vel", sample.vel.astype(np.float32)):
         arrays.update(zip((f"{split}_{name}" for split in SPLITS), np.split(array, np.cumsum(sizes)[:-1])))

@@ -7,10 +7,6 @@ rounding could decide, the pixel is computed again in the original's order of op
 to the range of the filtered canvas, which changes no uint8: all 256 levels are tested.)
 """
 
-from __future__ import annotations
-
-from typing import Callable
-
 import numpy as np
 
 from data_gen import resample
@@ -98,8 +94,7 @@ def cells_reached(span: slice, side: int) -> slice:
 
 
 def render_digits(
-    pos: np.ndarray, digits: np.ndarray, side: int, picture: np.ndarray | None, color: bool,
-    progress: Callable[[int], None] = lambda done: None,
+    pos: np.ndarray, digits: np.ndarray, side: int, picture: np.ndarray | None, color: bool
 ) -> np.ndarray:
     """Frames uint8 [S, T, H, H, C] of digits centred at pos [S, T, N, 2]; see `DigitPainter`."""
     painter = DigitPainter(digits, side, picture, color)
@@ -107,5 +102,4 @@ def render_digits(
     for i, sequence in enumerate(pos):
         for t, places in enumerate(sequence):
             frames[i, t] = painter(places)
-        progress(i + 1)
     return frames

@@ -13,16 +13,14 @@ the same `np.random.seed`, and as many random numbers are drawn from NumPy's glo
 
 Arguments that they share: `img_size` [H, H] and `radius` in pixels; `dt` time between frames, in `ode_steps`
 sub-steps; `vx0_max`, `vy0_max` start speeds in pixels per unit of time; `color` for RGB frames with object j in
-channel 2 - j. `**output` takes `overwrite` (default True, as in the original), `progress` and `meta` of
+channel 2 - j. `**output` takes `overwrite` (default True, as in the original) and `meta` of
 `data_gen.dataset.generate`; all return its statistics, and raise `DataError` for settings that cannot work.
 A sequence in which an object reaches a wall that does not reflect it is thrown away and drawn again.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +70,7 @@ def _generate(
     sizes = [arguments[f"{split}_set_size"] for split in SPLITS]
     settings = {"img_size": side, **{name: arguments[name] for name in SETTINGS if name in arguments}}
     walls = {"reject": reject} if reject else {"reflect": partial(physics.reflect_at_walls, radius=radius, side=side)}
-    render = render or (lambda sample, report: render_discs(sample.pos, radius, side, color, report))
+    render = render or (lambda sample: render_discs(sample.pos, radius, side, color))
     system = {"acceleration": acceleration, **walls}
     return generate(arguments["dest"], sizes, settings, draw, system, render, **arguments["output"])
 
@@ -92,7 +90,7 @@ def generate_bouncing_ball_dataset(
         dest, (train_set_size, valid_set_size, test_set_size), {"seq_len": seq_len, "box_size": box_size},
         partial(initial_states.in_box, box_size=box_size),
         {"acceleration": flip_before_leaving},
-        lambda sample, report: sample.pos[:, :, 0],
+        lambda sample: sample.pos[:, :, 0],
         **{**output, "meta": {"seed": 0, **(output.get("meta") or {})}},
     )
 
@@ -109,7 +107,7 @@ def generate_falling_ball_dataset(
         partial(initial_states.falling, side=side, radius=radius),
         partial(physics.falling_acceleration, g=g),
         lambda pos, frame: physics.touches_wall(pos, radius, side),
-        lambda sample, report: render_discs_at_frame_scale(sample.pos, radius, side),
+        lambda sample: render_discs_at_frame_scale(sample.pos, radius, side),
     )
 
 
@@ -127,11 +125,11 @@ def generate_falling_bouncing_ball_dataset(
     side = frame_side(img_size)
     pictures = load_pictures(background) if cifar_background else None
 
-    def render(sample: Sample, report: Callable[[int], None]) -> np.ndarray:
+    def render(sample: Sample) -> np.ndarray:
         if pictures is None:
-            return render_discs(sample.pos, radius, side, False, report)
+            return render_discs(sample.pos, radius, side, False)
         behind = grey(pictures[sample.picture % len(pictures)])
-        return render_before_pictures(sample.pos, radius, side, behind, report)
+        return render_before_pictures(sample.pos, radius, side, behind)
 
     return _generate(
         locals(),
@@ -181,7 +179,7 @@ def generate_spring_mnist_dataset(
         lambda n: initial_states.spring_pair(n, side, 11, equil, vx0_max, vy0_max),
         partial(physics.spring_acceleration, k=k, equil=equil),
         lambda pos, frame: physics.touches_wall(pos, 2, side),
-        lambda sample, report: render_digits(sample.pos, images, side, picture, color, report),
+        lambda sample: render_digits(sample.pos, images, side, picture, color),
     )
 
 

@@ -5,10 +5,9 @@ that NumPy's inner loops run over them. Lengths are pixels; time is in the unit 
 y downwards. One frame step is `ode_steps` sub-steps of dt / ode_steps, each the velocity first, then the position.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from itertools import combinations
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 

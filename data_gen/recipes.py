@@ -1,15 +1,13 @@
 """The five tasks' datasets: generator, settings, lengths, default seeds and the original's file names."""
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_gen import generators
-from data_gen.dataset import Progress
 from data_gen.errors import DataError
 
 DEFAULT_SIZES = (5000, 500, 500)
@@ -66,6 +64,12 @@ RECIPES = {
 }
 
 
+def default_folder() -> Path:
+    """`data/datasets` of the checkout, or else of the current folder; where all commands look for data files."""
+    root = Path(__file__).resolve().parent.parent
+    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / "data" / "datasets"
+
+
 def settings_of(task: str) -> list[str]:
     """Names of the settings that `make_dataset` takes for a task: its generator's, from `img_size` on."""
     names = list(inspect.signature(RECIPES[task].generator).parameters)
@@ -74,11 +78,11 @@ def settings_of(task: str) -> list[str]:
 
 def make_dataset(
     task: str, dest: str, seq_len: int, split_sizes: Sequence[int] = DEFAULT_SIZES, seed: int | None = None,
-    overwrite: bool = False, progress: Progress | None = None, **physics_overrides: Any,
+    overwrite: bool = False, **physics_overrides: Any,
 ) -> dict[str, float]:
     """Make a task's dataset: a function of task, settings and seed alone. NumPy's global stream is left as it was.
 
-    `seed`, 0 to 2³² - 1, is of NumPy's legacy stream, None takes the recipe's; `progress` is called with (done, total);
+    `seed`, 0 to 2³² - 1, is of NumPy's legacy stream, None takes the recipe's;
     `physics_overrides` replace the recipe's arguments of the generator. Returns `accepted`, `attempts` and `seconds`.
     Raises `DataError`, also for a file that exists, unless `overwrite`.
     """
@@ -97,7 +101,7 @@ def make_dataset(
     state = np.random.get_state()
     try:
         np.random.seed(int(seed))
-        output = dict(overwrite=overwrite, progress=progress, meta={"task": task, "seed": int(seed)})
+        output = dict(overwrite=overwrite, meta={"task": task, "seed": int(seed)})
         return recipe.generator(dest, *split_sizes, seq_len, **arguments, **output)
     except MemoryError:
         raise DataError(f"{dest}: not enough memory; make fewer, shorter or smaller sequences") from None

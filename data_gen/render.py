@@ -3,10 +3,7 @@
 A disc on a black canvas depends only on its integer centre there: its picture is computed once and copied.
 """
 
-from __future__ import annotations
-
 from itertools import combinations
-from typing import Callable
 
 import numpy as np
 
@@ -81,12 +78,10 @@ def draw_whole(centre: np.ndarray, radius: float, side: int, background: np.ndar
     return frames
 
 
-def render_discs(
-    pos: np.ndarray, radius: float, side: int, color: bool, progress: Callable[[int], None] = lambda done: None
-) -> np.ndarray:
+def render_discs(pos: np.ndarray, radius: float, side: int, color: bool) -> np.ndarray:
     """Frames uint8 [S, T, H, H, C] of discs at `pos` [S, T, N, 2] (pixels), on black.
 
-    With `color` C is 3 and object j is in channel 2 - j. `progress` is called with the number of sequences finished.
+    With `color` C is 3 and object j is in channel 2 - j.
     """
     centres = (pos * DISC_SCALE).astype(np.int64)  # truncation towards zero, as int() does
     frames = np.zeros((*pos.shape[:2], side, side, 3 if color else 1), np.uint8)
@@ -105,19 +100,15 @@ def render_discs(
             for i, j in combinations(range(pos.shape[2]), 2):
                 shared |= (np.abs(corner[:, i] - corner[:, j]) < stamps.cells).all(axis=1)
             part[shared, :, :, 0] = draw_whole(centre[shared], radius, side)
-        progress(min(first + CHUNK, len(pos)))
     return frames
 
 
-def render_before_pictures(
-    pos: np.ndarray, radius: float, side: int, pictures: np.ndarray, progress: Callable[[int], None]
-) -> np.ndarray:
+def render_before_pictures(pos: np.ndarray, radius: float, side: int, pictures: np.ndarray) -> np.ndarray:
     """Grey frames uint8 [S, T, H, H, 1] of discs [S, T, N, 2] before pictures [S, s, s, 1], a sequence each."""
     frames = np.empty((*pos.shape[:2], side, side, 1), np.uint8)
     for i, centre in enumerate((pos * DISC_SCALE).astype(np.int64)):
         (behind,) = resample.background_canvas(pictures[i], side * DISC_SCALE)
         frames[i, ..., 0] = draw_whole(centre, radius, side, behind)
-        progress(i + 1)
     return frames
 
 

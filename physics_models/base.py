@@ -1,7 +1,5 @@
 """BaseNet: training, evaluation, optimizer and learning rate (`nn/network/base.py` of the original)."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -70,7 +68,7 @@ class BaseNet(tf.keras.layers.Layer):
     def train(
         self, data: Mapping[str, Any], save_dir: str | Path, epochs: int = 10, batch_size: int = 100,
         save_every_n_epochs: int = 5, eval_every_n_epochs: int = 1, print_interval: int = 10, anneal_lr: bool = True,
-        debug: bool = False, keep_checkpoints: int = 1,
+        debug: bool = False,
     ) -> dict[str, float]:  # fmt: skip
         """Train on `data["train"]` up to `epochs`, from `iteration` on; returns the losses on `data["test"]`.
 
@@ -101,7 +99,7 @@ class BaseNet(tf.keras.layers.Layer):
                 if completed and epoch % eval_every_n_epochs == 0:
                     self.eval(data, "valid", batch_size, save_dir, epoch)
                 if epoch % save_every_n_epochs == 0 or epoch == epochs or stop.requested:
-                    self.save(save_dir, {**source, "epoch": self.iteration // steps}, keep_checkpoints)
+                    self.save(save_dir, {**source, "epoch": self.iteration // steps})
                 if stop.requested:
                     raise Interrupted(stop.signal)
         losses = self.eval(data, "test", batch_size, save_dir, epochs)
@@ -142,8 +140,8 @@ class BaseNet(tf.keras.layers.Layer):
         healthy = finite & tf.equal(self.skipped_steps, 0)
         self.skipped_steps.assign_add(tf.cond(healthy, apply, lambda: tf.constant(1, tf.int64)))
 
-    def check_finite(self, save_dir: str | Path) -> None:
-        """Raise `ExperimentError` if the gradient of a step was not a number."""
+    def check_finite(self, save_dir: str | Path, rate_flag: str = "base_lr") -> None:
+        """Raise `ExperimentError` if the gradient of a step was not a number; `rate_flag` sets the learning rate."""
         skipped = int(self.skipped_steps.numpy())
         if not skipped:
             return
@@ -153,7 +151,7 @@ class BaseNet(tf.keras.layers.Layer):
             last = f"{save_dir} holds no checkpoint"
         raise ExperimentError(
             f"training stopped: a gradient became NaN {skipped} step(s) ago, near step {self.iteration}; "
-            f"take a smaller --base_lr or another --seed ({last})"
+            f"take a smaller --{rate_flag} or another --seed ({last})"
         )
 
     def notify(self, event: str, *arguments: Any) -> None:
@@ -221,10 +219,10 @@ class BaseNet(tf.keras.layers.Layer):
         self.base_lr = base_lr
         self.optimizer = rule(self.variables_by_name(trainable_only=True), base_lr)
 
-    def save(self, save_dir: str | Path, counters: Mapping[str, int], keep: int = 1) -> str:
+    def save(self, save_dir: str | Path, counters: Mapping[str, int]) -> str:
         """Write weights, optimizer slots, learning rate, `iteration` and `counters`; returns the checkpoint's path."""
         variables = {**self.variables_by_name(), **self.optimizer.named_variables()}
-        return checkpoints.save(save_dir, variables, {"iteration": self.iteration, **counters}, keep)
+        return checkpoints.save(save_dir, variables, {"iteration": self.iteration, **counters})
 
     def restore(self, checkpoint: checkpoints.Checkpoint, with_rate: bool = False) -> None:
         """Set the weights, and the optimizer's slots where the checkpoint has them all.

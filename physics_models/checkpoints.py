@@ -5,11 +5,8 @@ Both kinds come down to arrays by the original's variable names (`net/encoder/co
 depends on the version of Keras.
 """
 
-from __future__ import annotations
-
-import contextlib
 import errno
-import logging
+import glob
 import os
 import re
 import shutil
@@ -20,32 +17,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from physics_models import experiment
 from physics_models.errors import ExperimentError
-from physics_models.experiment import (
-    MARKER,
-    SCRATCH,
-    Marker,
-    check_settings,
-    read_marker,
-    synchronize,
-    write_atomically,
-)
+from physics_models.experiment import MARKER, SCRATCH, Marker, synchronize, write_atomically
 from physics_models.memory_files import copy_in, copy_out, memory_folder
 
 CHECKPOINT_NAME = "model.ckpt"
 STATE = "checkpoint"  # the file that names the checkpoints, as TensorFlow writes it
-MAX_STATE_BYTES = 2**20
-STATE_LINE = re.compile(
-    r'^(model_checkpoint_path|all_model_checkpoint_paths): *"((?:[^"\\\n]|\\.)*)"', re.MULTILINE
-)
+STATE_LINE = re.compile(r'^(model_checkpoint_path|all_model_checkpoint_paths): *"((?:[^"\\\n]|\\.)*)"', re.MULTILINE)
 PLAIN_NAME = re.compile(r"[^\0-\x1f/\\]{1,235}")
 OUR_NAME = re.compile(r"model\.ckpt-\d+(-\d+)?")
 ENDING = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # of a checkpoint's files
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 INDEX_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of every .index
-
-logger = logging.getLogger("tf")
 
 
 class Checkpoint(NamedTuple):
@@ -64,14 +49,12 @@ class InterruptedRun(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-def save(
-    folder: str | Path, variables: Mapping[str, tf.Variable], progress: Mapping[str, int], keep: int = 1
-) -> str:
-    """Write `variables` and the counters `progress`; returns the path without its endings. The newest `keep` stay.
+def save(folder: str | Path, variables: Mapping[str, tf.Variable], progress: Mapping[str, int]) -> str:
+    """Write `variables` and the counters `progress`; returns the path without its endings.
 
     The files are written beside the folder's, synchronized to the disk and then renamed; only then does the
-    file `checkpoint` name them, and only then do older ones go. Whatever moment the machine dies at, the file
-    names a checkpoint that is whole. Raises `ExperimentError` if it cannot be written; those before it stay.
+    file `checkpoint` name them, and only then does the one before go. Whatever moment the machine dies at, the file
+    names a checkpoint that is whole. Raises `ExperimentError` if it cannot be written; the one before stays.
     """
     counters = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in progress.items()}
     checkpoint = tf.train.Checkpoint(variables=dict(variables), progress=counters)
@@ -80,7 +63,8 @@ def save(
     try:
         shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed while it saved leaves this
         scratch.mkdir(parents=True)
-        name = free_name(folder, f"{CHECKPOINT_NAME}-{progress['iteration']}")
+        name = f"{CHECKPOINT_NAME}-{progress['iteration']}"
+        name = experiment.free_name(name, lambda other: (folder / f"{other}.index").exists())
         with memory_folder() as memory:
             checkpoint.write(f"{memory}/{name}")
             copy_out(memory, scratch)
@@ -89,46 +73,30 @@ def save(
             os.replace(file, folder / file.name)
         synchronize(folder)
         scratch.rmdir()
-        update_checkpoint_state(folder, name, keep)
+        update_checkpoint_state(folder, name)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise ExperimentError(f"{folder}: the checkpoint cannot be written ({reason(error)})") from error
     return str(folder / name)
 
 
-def free_name(folder: Path, name: str) -> str:
-    """`name`, or name-2, name-3, … if a checkpoint of that name lies in `folder` already."""
-    candidate, count = name, 1
-    while (folder / f"{candidate}.index").exists():
-        count += 1
-        candidate = f"{name}-{count}"
-    return candidate
+def update_checkpoint_state(folder: Path, name: str) -> None:
+    """Make `name` the latest checkpoint of `folder`, and delete the others of ours that the file `checkpoint` names.
 
-
-def update_checkpoint_state(folder: Path, name: str, keep: int) -> None:
-    """Make `name` the latest checkpoint of `folder`, and delete all of ours but the newest `keep`.
-
-    Those to be deleted stay listed until they are gone, so that none is forgotten if that is interrupted.
+    Those stay listed until they are gone, so that none is forgotten if that is interrupted.
     """
     try:
-        earlier = list(reversed(list_checkpoints(folder)))
+        earlier = [other for other in reversed(list_checkpoints(folder)) if other != name]
     except ExperimentError:
         earlier = []
-    names = [other for other in earlier if other != name] + [name]
-    write_state(folder, names)
-    gone = names[: -max(keep, 1)]
-    for other in filter(lambda other: is_ours(folder / f"{other}.index"), gone):
-        for file in [folder / f"{other}.index", *folder.iterdir()]:
-            if file.name == f"{other}.index" or file.name.startswith(f"{other}.data-"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file)
-    if gone:
-        write_state(folder, names[len(gone) :])
-
-
-def is_ours(index: Path) -> bool:
-    """Whether this port wrote the checkpoint with this index: the original's are never deleted."""
-    return bool(OUR_NAME.fullmatch(index.stem)) and index.is_file() and OBJECT_GRAPH.encode() in index.read_bytes()
+    write_state(folder, [*earlier, name])
+    for other in filter(OUR_NAME.fullmatch, earlier):
+        index = folder / f"{other}.index"
+        if index.is_file() and OBJECT_GRAPH.encode() in index.read_bytes():  # the original's are never deleted
+            for file in [index, *folder.glob(f"{glob.escape(other)}.data-*")]:
+                file.unlink(missing_ok=True)
+    if earlier:
+        write_state(folder, [name])
 
 
 def write_state(folder: Path, names: list[str]) -> None:
@@ -153,8 +121,7 @@ def list_checkpoints(folder: str | Path) -> list[str]:
     try:
         if not state.is_file():
             return [only_checkpoint(folder)]
-        with open(state, "rb") as file:
-            text = file.read(MAX_STATE_BYTES).decode()
+        text = state.read_text("utf-8")
     except OSError as error:
         raise ExperimentError(f"{error.filename}: cannot be read ({reason(error)})") from error
     except UnicodeDecodeError as error:
@@ -204,23 +171,7 @@ def load(path: str | Path) -> Checkpoint:
 
     Raises `ExperimentError` if there is none, and for a damaged one.
     """
-    return load_path(latest_checkpoint(path))
-
-
-def load_latest_valid(folder: str | Path) -> Checkpoint:
-    """As `load`; where the latest checkpoint is damaged, the newest one that is not, with a warning."""
-    errors = []
-    for name in list_checkpoints(folder):
-        try:
-            return load_path(str(Path(folder) / name))
-        except ExperimentError as error:
-            logger.warning("%s; trying the one before it", error)
-            errors.append(error)
-    raise errors[0]
-
-
-def load_path(path: str) -> Checkpoint:
-    """Everything in the checkpoint `path` (without its endings); an `ExperimentError` for a damaged one."""
+    path = latest_checkpoint(path)
     try:
         files = checkpoint_files(path)
         with memory_folder() as memory:
@@ -275,7 +226,7 @@ def find_interrupted_run(
     (flags by name) than these, except for the `mutable` ones.
     """
     folder = Path(save_dir)
-    marker = read_marker(folder)
+    marker = experiment.read_marker(folder)
     begun = (folder / STATE).is_file() or any(folder.glob(f"{CHECKPOINT_NAME}*.index"))
     if marker is None:
         if begun:
@@ -284,8 +235,8 @@ def find_interrupted_run(
                 "with --use_ckpt=true and another --save_dir"
             )
         return None
-    check_settings(folder, marker, settings, mutable)
-    checkpoint = load_latest_valid(folder) if begun else None
+    experiment.check_settings(folder, marker, settings, mutable)
+    checkpoint = load(folder) if begun else None
     if checkpoint is not None and checkpoint.progress.get("run") != marker.run:
         checkpoint = None  # of an earlier run in this folder, from whose weights this one started
     return InterruptedRun(marker, checkpoint)

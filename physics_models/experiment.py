@@ -1,8 +1,7 @@
 """The experiment folder: its marker, its lock and log file, files written whole or not at all, and signals."""
 
-from __future__ import annotations
-
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -35,7 +34,6 @@ LOG_FORMAT = "%(asctime)s - %(name)s - %(message)s"
 LOG_START = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tf - ")
 MARKER = "experiment.json"
 VERSION = 2
-MAX_MARKER_BYTES = 2**20
 SUMMARIES = "tb"  # the folder for TensorBoard
 SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is moved to its place
 OWN_FILES = re.compile(
@@ -118,8 +116,7 @@ def read_marker(save_dir: str | Path) -> Marker | None:
     if not path.is_file():
         return None
     try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(MAX_MARKER_BYTES))
+        content = json.loads(path.read_bytes())
         if content["version"] == 1:  # had the network's settings among the flags
             content["config"] = {**content["settings"], "task": content["task"]}
         marker = Marker(**{field.name: content[field.name] for field in fields(Marker)})
@@ -162,7 +159,7 @@ class LogFile(logging.FileHandler):
             raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
         self.setFormatter(logging.Formatter(LOG_FORMAT))
 
-    def __enter__(self) -> LogFile:
+    def __enter__(self) -> "LogFile":
         """Begin to log."""
         logging.getLogger("tf").addHandler(self)
         return self
@@ -264,8 +261,8 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
             if overwrite or is_leftover(folder):
                 delete_own_files(folder)
             else:
-                aside = folder.with_name(f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
-                moved = folder.rename(free_place(aside))
+                name = f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
+                moved = folder.rename(folder.with_name(free_name(name, lambda other: folder.with_name(other).exists())))
             if handle is not None:
                 os.close(handle)
     except OSError as error:
@@ -274,13 +271,10 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
     return moved
 
 
-def free_place(path: Path) -> Path:
-    """`path`, or path-2, path-3, … if something lies there."""
-    candidate, count = path, 1
-    while os.path.lexists(candidate):
-        count += 1
-        candidate = path.with_name(f"{path.name}-{count}")
-    return candidate
+def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """`name`, or name-2, name-3, … if that is taken."""
+    candidates = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
+    return next(candidate for candidate in candidates if not is_taken(candidate))
 
 
 def delete_own_files(folder: Path) -> None:
@@ -328,7 +322,7 @@ class StopOnSignal:
         """Whether a signal has come."""
         return self.signal != 0
 
-    def __enter__(self) -> StopOnSignal:
+    def __enter__(self) -> "StopOnSignal":
         """Begin to note signals."""
         if threading.current_thread() is threading.main_thread():
             for number in [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]:

@@ -6,8 +6,6 @@ repeats the one before it, time stamp included, counts once. A resumed run logs 
 line counts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

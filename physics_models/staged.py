@@ -9,10 +9,8 @@ The original trains all parts at once from the start (`--schedule=joint`). Here,
 A stage's batches depend on the seed, the stage and the step alone, so that a resumed run takes the same steps.
 """
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +95,6 @@ class StagedTraining:
     schedule: str = "staged"
     print_interval: int = 100
     save_every: int = 500
-    keep: int = 1
     optimizer: str = "rmsprop"
 
     def __post_init__(self) -> None:
@@ -125,7 +122,7 @@ class StagedTraining:
     def save(self) -> None:
         """Write a checkpoint of what is trained so far."""
         source = {"run": self.net.run_id, "seed": self.seed, "data": self.data["train"].checksum}
-        self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step}, self.keep)
+        self.net.save(self.save_dir, {**source, "stage": self.stage, "stage_step": self.step})
 
     def run(self, evaluate: bool = True) -> PhysicsNet:
         """Run what is left of the stages, with an evaluation after each; returns the trained network."""
@@ -154,7 +151,7 @@ class StagedTraining:
                 random = np.random.RandomState([self.seed % 2**32, self.stage, self.step])
                 loss = update(random, self.step / stage.steps)
                 if self.step % self.print_interval == 0:
-                    self._check_finite(name)
+                    net.check_finite(self.save_dir, f"{name}_rate")
                     if name == "joint":  # as the original logs its training
                         log_metrics(f"train - iter={net.iteration}", {"train_loss": loss})
                     else:
@@ -163,19 +160,10 @@ class StagedTraining:
                 self.step += 1
                 net.iteration += 1
                 if stop.requested or self.step % self.save_every == 0 or self.step == stage.steps:
-                    self._check_finite(name)
+                    net.check_finite(self.save_dir, f"{name}_rate")
                     self.save()
                 if stop.requested:
                     raise Interrupted(stop.signal)
-
-    def _check_finite(self, name: str) -> None:
-        """Raise `ExperimentError` if the gradient of a step was not a number."""
-        skipped = int(self.net.skipped_steps.numpy())
-        if skipped:
-            raise ExperimentError(
-                f"stage {name}: a gradient became NaN {skipped} step(s) ago, near step {self.step}; take a smaller "
-                f"--{name}_rate or another --seed"
-            )
 
     def _autoencoder(self) -> None:
         """Stage (a); raises `ExperimentError` if the objects are not found and other stages are to follow."""
@@ -279,3 +267,20 @@ def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
         return loss
 
     return train
+
+
+def train_on_positions(
+    net: PhysicsNet, positions: np.ndarray, stage: Stage, random: np.random.RandomState, optimizer: str = "rmsprop"
+) -> Iterator[int]:
+    """Fit velocity net and cell to `positions` [S, L + P, 2N] as the stage `positions` does, outside of a run.
+
+    A generator: it gives the number of each step before that is taken, and `stage.steps` at the end.
+    """
+    net.build_optimizer(stage.rate, optimizer)
+    train = position_step(net)
+    for step in range(stage.steps):
+        yield step
+        if step == int(ANNEAL_AT * stage.steps):
+            net.optimizer.rate.assign(stage.rate / ANNEAL_BY)
+        train(tf.constant(positions[random.randint(0, len(positions), stage.batch)]))
+    yield stage.steps

@@ -1,7 +1,5 @@
 """TensorBoard's summaries of a training: `tensorboard --logdir=<save_dir>/tb` shows them."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from pathlib import Path
@@ -10,8 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from physics_models.errors import ExperimentError
-
-SUMMARIES = "tb"  # the folder, in save_dir
+from physics_models.experiment import SUMMARIES
 
 
 def check_tensorboard() -> None:

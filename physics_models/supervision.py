@@ -5,8 +5,6 @@ still pixels, and the positions to the objects' centres. The supervision fades o
 reconstruction loss alone.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -2,13 +2,11 @@
 
     python -m physics_models.tf1_checkpoint import TF1_DIR DIR    the original's checkpoint → this port's
     python -m physics_models.tf1_checkpoint export DIR TF1_DIR    this port's → one that the original restores
-    python -m physics_models.tf1_checkpoint inspect DIR [DIR]     what is in one, or how two differ
+    python -m physics_models.tf1_checkpoint inspect DIR           what is in one
 
 Every array keeps its name, shape and bits. Training and evaluation here read the original's folders as they are;
 importing one only changes the format. TF1's format has no place for the epoch and the iteration.
 """
-
-from __future__ import annotations
 
 import functools
 import re
@@ -28,14 +26,13 @@ from physics_models.memory_files import copy_out, memory_folder
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 
-CHECKPOINT_FILE = re.compile(r"checkpoint|model\.ckpt(-\d+)*\.(index|meta|data-\d+-of-\d+)")
 FORMATS = {True: "TF1's format", False: "this port's format"}  # by `Checkpoint.tf1`
 SLOTS = {slot for rule in OPTIMIZERS.values() for slot in rule.slot_names}
 ORIGINAL_SETTINGS = {"vel_encoder": "mlp", "calibrated_coords": False}  # they change no variable's shape
 Arrays = dict[str, np.ndarray]  # by the original's variable names
 
 
-def convert(source: str | Path, dest: str | Path, to_tf1: bool, overwrite: bool = False) -> list[str]:
+def convert(source: str | Path, dest: str | Path, to_tf1: bool) -> list[str]:
     """Write the checkpoint of the folder `source` into the folder `dest`, in TF1's format or in this port's.
 
     Returns the command's output. Raises `ExperimentError` for a checkpoint that is damaged, of another network, or in
@@ -51,7 +48,7 @@ def convert(source: str | Path, dest: str | Path, to_tf1: bool, overwrite: bool 
         config = getattr(read_marker(Path(checkpoint.path).parent), "config", {})
         changed = {name: config[name] for name, value in ORIGINAL_SETTINGS.items() if config.get(name, value) != value}
         notes += [f"note: trained with --{name}={changed[name]}, which the original lacks" for name in changed]
-    write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder), overwrite)
+    write_folder(dest, lambda folder: (write_tf1 if to_tf1 else write_ours)(arrays, folder))
     return [f"{dest}: {len(arrays)} arrays in {FORMATS[to_tf1]}, from {checkpoint.path}", summary(arrays), *notes]
 
 
@@ -80,32 +77,24 @@ def write_ours(arrays: Arrays, folder: Path) -> None:
     checkpoints.save(folder, variables, {"epoch": 0, "iteration": 0})
 
 
-def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: bool = False) -> None:
+def write_folder(dest: str | Path, write: Callable[[Path], object]) -> None:
     """Make the folder `dest` with what `write(folder)` puts there: whole, or not at all.
 
-    Raises `ExperimentError` if it cannot be written, or if `dest` holds anything but, with `overwrite`, a checkpoint.
+    Raises `ExperimentError` if it cannot be written, or if `dest` holds anything.
     """
     dest = Path(dest).resolve()
     there = sorted(entry.name for entry in dest.iterdir()) if dest.is_dir() else []
-    kept = [name for name in there if not (overwrite and CHECKPOINT_FILE.fullmatch(name))]
-    if kept:
-        raise ExperimentError(f"{dest}: holds {kept[0]}, which is not replaced; give a new or empty folder")
+    if there:
+        raise ExperimentError(f"{dest}: holds {there[0]}, which is not replaced; give a new or empty folder")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name[:40]}.") as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
+            new = Path(scratch, "new")
             new.mkdir()
             write(new)
             for path in (*new.rglob("*"), new):
                 synchronize(path)
-            if dest.is_dir():
-                dest.rename(old)
-            try:
-                new.rename(dest)
-            except OSError:
-                if old.is_dir():
-                    old.rename(dest)
-                raise
+            new.rename(dest)
         synchronize(dest.parent)
     except (OSError, tf.errors.OpError) as error:
         raise ExperimentError(f"{dest}: cannot be written ({checkpoints.reason(error)})") from error
@@ -114,19 +103,16 @@ def write_folder(dest: str | Path, write: Callable[[Path], object], overwrite: b
 def split_by_original(checkpoint: checkpoints.Checkpoint) -> tuple[Arrays, list[str]]:
     """The arrays of `checkpoint` that the original restores, and the names of the others.
 
-    Raises `ExperimentError` if no task of the original has such a network, or if an optimizer's slots are incomplete.
+    Raises `ExperimentError` if no task of the original has such a network.
     """
-    path, arrays = checkpoint.path, checkpoint.arrays
+    arrays = checkpoint.arrays
     if not (tasks := matching_tasks(arrays)):
-        raise ExperimentError(f"{path}: cannot be exported: no task of the original has these variables and shapes")
+        raise ExperimentError(
+            f"{checkpoint.path}: cannot be exported: no task of the original has these variables and shapes"
+        )
     weights, trained = network(*tasks[0])
-    known = {*weights, "base_lr"}
-    for rule in OPTIMIZERS.values():
-        slots = {f"{name}/{slot}" for name in trained for slot in rule.slot_names}
-        if slots & arrays.keys():
-            if missing := sorted(slots - arrays.keys()):
-                raise ExperimentError(f"{path}: damaged: has no {missing[0]}, but other slots of this optimizer")
-            known |= slots | {"beta1_power", "beta2_power"}
+    slots = {f"{name}/{slot}" for name in trained for slot in SLOTS}
+    known = {*weights, *slots, "base_lr", "beta1_power", "beta2_power"}
     return {name: array for name, array in arrays.items() if name in known}, sorted(arrays.keys() - known)
 
 
@@ -181,28 +167,6 @@ def inspect(folder: str | Path) -> list[str]:
     ]
 
 
-def compare(first: str | Path, second: str | Path) -> list[str]:
-    """How the checkpoints in two folders differ: a line for each array that does, and how many do not."""
-    a, b = load(first), load(second)
-    names = in_order(a.arrays.keys() | b.arrays.keys())
-    rows = [("variable", "shape A", "shape B", "largest |A - B|", "relative")]
-    for name in names:
-        one, other = a.arrays.get(name), b.arrays.get(name)
-        shapes = ["missing" if array is None else str(list(array.shape)) for array in (one, other)]
-        if shapes[0] != shapes[1]:
-            rows.append((name, *shapes, "", ""))
-        elif (one.dtype, one.tobytes()) != (other.dtype, other.tobytes()):
-            apart = np.abs(np.subtract(one, other, dtype=np.float64))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                relative = np.linalg.norm(apart) / np.linalg.norm(np.float64(one))
-            rows.append((name, *shapes, f"{apart.max():.3g}", f"{relative:.3g}"))
-    return [
-        *(f"{label}: {checkpoint.path}, {FORMATS[checkpoint.tf1]}" for label, checkpoint in (("A", a), ("B", b))),
-        f"{len(names) - len(rows) + 1} of {len(names)} arrays are equal bit for bit",
-        *(table(rows) if len(rows) > 1 else []),
-    ]
-
-
 def in_order(names: Iterable[str]) -> list[str]:
     """`names` sorted, numbers by their value: dense, dense_1, …, dense_10."""
     return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits.group().zfill(9), name))
@@ -222,15 +186,13 @@ def main(arguments: list[str] | None = None) -> None:
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("source", type=expanduser, help="the checkpoint, or its folder")
         command.add_argument("dest", type=expanduser, help="folder to write, new or empty")
-        command.add_argument("--overwrite", action="store_true", help="replace the checkpoint in dest")
-    command = commands.add_parser("inspect", help="list one checkpoint, or the differences of two")
+    command = commands.add_parser("inspect", help="list a checkpoint")
     command.add_argument("folder", type=expanduser, help="a checkpoint in either format, or its folder")
-    command.add_argument("other", type=expanduser, nargs="?", help="another one to compare with")
     options = parser.parse_args(arguments)
     if options.command == "inspect":
-        run_command(lambda: compare(options.folder, options.other) if options.other else inspect(options.folder))
+        run_command(lambda: inspect(options.folder))
     else:
-        run_command(lambda: convert(options.source, options.dest, options.command == "export", options.overwrite))
+        run_command(lambda: convert(options.source, options.dest, options.command == "export"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What a measurement is made on: software and hardware; and the memory that this process takes."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re
@@ -30,10 +28,12 @@ def describe(stack: dict[str, Any]) -> str:
     return f"{versions}, {stack['cores']} cores of {stack['processor']}, {gpus}"
 
 
-def peak_gb() -> float:
-    """The most memory that this process has held so far, in GB (10⁹ bytes)."""
-    if held := from_proc("self/status", "VmHWM"):  # getrusage may count what the parent held before it started this one
+def peak_gb(pid: int | str = "self") -> float:
+    """The most memory that a process has held so far, in GB (10⁹ bytes); of another one, 0 where /proc does not say."""
+    if held := from_proc(f"{pid}/status", "VmHWM"):  # getrusage may count what the parent held before it started this
         return int(held.split()[0]) * 1024 / 1e9
+    if pid != "self":
+        return 0.0
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
@@ -41,6 +41,9 @@ def peak_gb() -> float:
 
 def from_proc(file: str, name: str) -> str:
     """The value of the first line `name: value` of a file below /proc, which Linux has; else an empty string."""
-    path = Path("/proc", file)
-    line = re.search(rf"^{name}\s*:\s*(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else None
+    try:
+        text = Path("/proc", file).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    line = re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
     return line.group(1) if line else ""

@@ -15,9 +15,8 @@ discovery.md how well the objects are found. `--films` runs run_video.py on made
 writes into films.md how far off they are, and how often the error bars hold them.
 """
 
-from __future__ import annotations
-
 import contextlib
+import itertools
 import json
 import re
 import signal
@@ -37,9 +36,7 @@ from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_report
 from runners.run_base import FLAGS, PATH, logger
 
-DEFAULT_VIDEOS = (
-    "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
-)
+DEFAULT_VIDEOS = "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
 
 flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
 flags.DEFINE_bool("all", False, "all tasks")
@@ -70,48 +67,42 @@ def main(argv: list[str]) -> None:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
     if not re.fullmatch(r"(\d+(,\d+)*)?", FLAGS.seeds):
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
-    run_base.log_to_console()
-    if FLAGS.discovery:
-        discover()
-        return
-    if FLAGS.films:
-        measure_films()
-        return
     if FLAGS.task and FLAGS.task not in SEEDS:
         raise ExperimentError(f"--task={FLAGS.task}: no such task; choose one of {', '.join(SEEDS)}")
-    tasks = list(SEEDS) if FLAGS.all else [FLAGS.task]
-    for task in [] if FLAGS.collect else tasks:
-        for seed in FLAGS.seeds.split(",") if FLAGS.seeds else range(SEEDS[task]):
-            reproduce(task, int(seed))
-    report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
+    run_base.log_to_console()
+    seeds = list(map(int, FLAGS.seeds.split(","))) if FLAGS.seeds else []
+    if FLAGS.discovery or FLAGS.films:
+        report = (discover if FLAGS.discovery else measure_films)(seeds or [0, 1, 2])
+    else:
+        for task in [] if FLAGS.collect else SEEDS if FLAGS.all else [FLAGS.task]:
+            for seed in seeds or range(SEEDS[task]):
+                reproduce(task, seed)
+        report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
     print(f"report: {report}")
 
 
-def discover() -> None:
+def discover(seeds: list[int]) -> Path:
     """Train and measure the stage `autoencoder` on `--videos`, and write discovery.md."""
-    folder, seeds = Path(FLAGS.experiments) / "discovery", [int(seed) for seed in (FLAGS.seeds or "0,1,2").split(",")]
-    stage = staged_run.settings_from_flags(get_task("spring_color")).autoencoder
+    folder, stage = Path(FLAGS.experiments) / "discovery", staged_run.settings_from_flags(get_task("spring_color"))
     if not FLAGS.collect:
-        discovery.run_all(folder, FLAGS.videos.split(","), seeds, FLAGS.supervision, stage)
+        discovery.run_all(folder, FLAGS.videos.split(","), seeds, FLAGS.supervision, stage.autoencoder)
     report = Path(FLAGS.report_dir or FLAGS.experiments) / "discovery.md"
     discovery.write_runs(folder, report)
-    print(f"report: {report}")
+    return report
 
 
-def measure_films() -> None:
+def measure_films(seeds: list[int]) -> Path:
     """Run run_video.py on made films of `--systems`, and write films.md."""
-    folder, seeds = Path(FLAGS.experiments) / "films", [int(seed) for seed in (FLAGS.seeds or "0,1,2").split(",")]
-    for system in FLAGS.systems.split(","):
-        if system not in films.SYSTEMS:
-            raise ExperimentError(f"--systems: {system}: no such system; choose of {', '.join(films.SYSTEMS)}")
-    for seed in [] if FLAGS.collect else seeds:
-        for system in FLAGS.systems.split(","):
-            logger.info("film: %s %d", system, seed)
-            films.measure(system, seed, folder)
+    folder, systems = Path(FLAGS.experiments) / "films", FLAGS.systems.split(",")
+    if unknown := set(systems) - set(films.SYSTEMS):
+        raise ExperimentError(f"--systems: {min(unknown)}: no such system; choose of {', '.join(films.SYSTEMS)}")
+    for seed, system in [] if FLAGS.collect else itertools.product(seeds, systems):
+        logger.info("film: %s %d", system, seed)
+        films.measure(system, seed, folder)
     report = Path(FLAGS.report_dir or FLAGS.experiments) / "films.md"
     text = "\n".join(films.table(films.measured(folder))) + "\n"
     write_atomically(report, lambda file: file.write(text.encode()))
-    print(f"report: {report}")
+    return report
 
 
 def reproduce(task: str, seed: int) -> None:
@@ -122,11 +113,12 @@ def reproduce(task: str, seed: int) -> None:
     if numbers.is_file():
         logger.info("%s: measured already", numbers)
         return
-    data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
+    data_dir = run_base.data_folder()
     if made := shapes.MADE.get(task):
         files = make_grey(made, seed, data_dir / task)
     else:
-        files = DataFiles.of_task(task, data_dir)
+        recipe = RECIPES[task]
+        files = DataFiles(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
     if train(task, seed, folder, files):
         stage = staged_run.settings_from_flags(get_task(made.task if made else task), "mlp").positions
         entry = measure_run(task, seed, folder, files, stage)

@@ -1,14 +1,11 @@
 """Flags that every runner shares, the console logger, and errors in one line (`runners/run_base.py`)."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
 import re
-import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from data_gen.errors import DataError
+from data_gen.recipes import default_folder
+from physics_models.base import OPTIMIZERS
 from physics_models.errors import ExperimentError, exit_with_message, reporting
 from physics_models.experiment import LOG_FORMAT
 
@@ -45,26 +44,39 @@ class CountParser(flags.ArgumentParser):
         return argument if argument == AUTO else int(argument)
 
 
-PATH, COUNT = PathParser(), CountParser()
+class NumberParser(flags.FloatParser):
+    """The value of a flag that is a finite number above 0, or from 0 on."""
 
-flags.DEFINE_integer("epochs", 10, "training epochs")
-flags.DEFINE_integer("batch_size", 100, "sequences per mini-batch")
+    def __init__(self, above: bool):
+        super().__init__()
+        self.above = above
+        self.syntactic_help = "a number above 0" if above else "a number, 0 or above"
+
+    def is_outside_bounds(self, val: float) -> bool:
+        """Whether the number is none of these."""
+        return not (math.isfinite(val) and (val > 0 if self.above else val >= 0))
+
+
+PATH, COUNT, POSITIVE, NOT_NEGATIVE = PathParser(), CountParser(), NumberParser(True), NumberParser(False)
+
+flags.DEFINE_integer("epochs", 10, "training epochs", lower_bound=1)
+flags.DEFINE_integer("batch_size", 100, "sequences per mini-batch", lower_bound=1)
 flags.DEFINE(PATH, "save_dir", "", "folder of the experiment")
 flags.DEFINE_bool("use_ckpt", False, "start from a checkpoint, ours or the original's")
 flags.DEFINE(PATH, "ckpt_dir", "", "that checkpoint or its folder, when it is not in save_dir")
-flags.DEFINE_float("base_lr", 1e-3, "learning rate")
+flags.DEFINE(POSITIVE, "base_lr", 1e-3, "learning rate")
 flags.DEFINE_bool("anneal_lr", True, "divide the rate by 5 once, before epoch int(0.75 * epochs)")
-flags.DEFINE_string("optimizer", "rmsprop", "rmsprop, adam, momentum or sgd")
-flags.DEFINE_integer("save_every_n_epochs", 5, "epochs between checkpoints")
-flags.DEFINE_integer("eval_every_n_epochs", 1, "epochs between validations")
-flags.DEFINE_integer("print_interval", 10, "mini-batches between train lines")
+flags.DEFINE_enum("optimizer", "rmsprop", list(OPTIMIZERS), "update rule")
+flags.DEFINE_integer("save_every_n_epochs", 5, "epochs between checkpoints", lower_bound=1)
+flags.DEFINE_integer("eval_every_n_epochs", 1, "epochs between validations", lower_bound=1)
+flags.DEFINE_integer("print_interval", 10, "mini-batches between train lines", lower_bound=1)
 flags.DEFINE_bool("debug", False, "skip the validation before training")
 flags.DEFINE_bool("test_mode", False, "only evaluate the test set")
-flags.DEFINE_integer("seed", None, "seed of weights and order of batches; random if not given")
+flags.DEFINE_integer("seed", None, "seed of weights and order of batches; random if not given", 0, 2**32 - 1)
 flags.DEFINE_bool("overwrite", False, "delete an earlier experiment in save_dir instead of moving it aside")
 flags.DEFINE_bool("resume", False, "continue the interrupted run in save_dir; start it if there is none")
-flags.DEFINE_integer("keep_checkpoints", 1, "how many checkpoints to keep, the newest")
 flags.DEFINE_string("device", "", "cpu, gpu or gpu:N; by default the GPUs, where there are any")
+flags.register_validator("device", re.compile(r"(cpu|gpu(:\d{1,4})?)?").fullmatch, "give cpu, gpu, or gpu:0, gpu:1, …")
 flags.DEFINE_bool("tensorboard", False, "write summaries for TensorBoard into save_dir/tb")
 flags.DEFINE_bool("deterministic", False, "on a GPU: only operations that give the same bits each time, if slower")
 flags.DEFINE_bool("mixed_precision", False, "the U-Net's convolutions in bfloat16; all else in float32")
@@ -73,7 +85,7 @@ flags.DEFINE_bool("mixed_precision", False, "the U-Net's convolutions in bfloat1
 # when the rate is divided.
 RESUME_MUTABLE_FLAGS = (
     "epochs", "save_dir", "save_every_n_epochs", "eval_every_n_epochs", "print_interval", "debug", "test_mode",
-    "overwrite", "resume", "keep_checkpoints", "device", "data_dir", "tensorboard",
+    "overwrite", "resume", "device", "data_dir", "tensorboard",
 )  # fmt: skip
 
 logger = logging.getLogger("tf")
@@ -90,48 +102,11 @@ def log_to_console() -> None:
     logger.propagate = False
 
 
-def repository_root() -> Path:
-    """The folder that holds the packages, where that is a checkout; else the current one."""
-    root = Path(__file__).resolve().parent.parent
-    return root if (root / "setup.py").is_file() else Path.cwd()
-
-
 # Flags
-
-
-def check_positive(*names: str) -> None:
-    """Raise `ExperimentError` for the first of these flags that is not a number above zero."""
-    for name in names:
-        value = FLAGS[name].value
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ExperimentError(f"--{name}={value}: must be a number above 0")
-
-
-def check_not_negative(*names: str) -> None:
-    """Raise `ExperimentError` for the first of these flags that is a number below zero, or none."""
-    for name in names:
-        value: Any = FLAGS[name].value
-        if not (value >= 0 and math.isfinite(value)):
-            raise ExperimentError(f"--{name}={value}: must be a number, 0 or above")
-
-
-def check_choice(name: str, choices: Iterable[str]) -> None:
-    """Raise `ExperimentError`, naming the `choices`, if the flag is none of them."""
-    value: Any = FLAGS[name].value
-    if value not in choices:
-        raise ExperimentError(f"--{name}={value}: unknown; choose one of {', '.join(sorted(choices))}")
 
 
 def check_flags() -> None:
     """Raise `ExperimentError` for the first flag of this file that makes no sense."""
-    check_positive(
-        "epochs", "batch_size", "base_lr", "save_every_n_epochs", "eval_every_n_epochs", "print_interval",
-        "keep_checkpoints",
-    )  # fmt: skip
-    if FLAGS.seed is not None and not 0 <= FLAGS.seed < 2**32:
-        raise ExperimentError(f"--seed={FLAGS.seed}: must lie between 0 and 2^32 - 1")
-    if not re.fullmatch(r"(cpu|gpu(:\d{1,4})?)?", FLAGS.device):
-        raise ExperimentError(f"--device={FLAGS.device}: unknown; give cpu, gpu, or gpu:0, gpu:1, …")
     if not FLAGS.save_dir:
         raise ExperimentError("--save_dir is empty; give the folder of the experiment")
     if FLAGS.test_mode and not FLAGS.use_ckpt:
@@ -160,12 +135,12 @@ def used_flags(module: Any) -> dict[str, flags.Flag]:
     return {**{name: FLAGS[name] for name in accepted}, **{f.name: f for f in FLAGS.get_flags_for_module(module)}}
 
 
-def command_line(*more: str) -> str:
-    """The command as it was typed, with `more` arguments, to be typed again."""
-    if not sys.argv[0].endswith(".py"):
-        return shlex.join([*sys.argv, *more])
-    path = f"PYTHONPATH={shlex.quote(os.environ['PYTHONPATH'])} " if os.environ.get("PYTHONPATH") else ""
-    return f"{path}python {shlex.join([*sys.argv, *more])}"
+def data_folder() -> Path:
+    """The folder of the data files that `--data_dir` names, by default `data_gen`'s; `ExperimentError` for a file."""
+    folder = Path(FLAGS.data_dir or default_folder())
+    if folder.is_file():
+        raise ExperimentError(f"--data_dir={folder}: a file; give the folder of the data files")
+    return folder
 
 
 # The machine
@@ -234,4 +209,3 @@ def run(main: Callable[[list[str]], None]) -> None:
             for flag in own_flags().values():
                 flag.unparse()
                 flag.allow_override = True
-

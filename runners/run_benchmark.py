@@ -1,26 +1,18 @@
 """Measure speed and memory: a training step, an evaluated batch, time to the first step, arithmetic.
 
-PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --batch_sizes=16,100 [--naive] [--json]
-PYTHONPATH=. python runners/run_benchmark.py --scale --out=docs         cost against batch size, T, N and H
-PYTHONPATH=. python runners/run_benchmark.py --rollout=1000             memory of 100 and of 1000 predicted steps
+PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --batch_sizes=16,100 [--naive]
 
-Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables or
-JSON; with --out, results are added to speed.json in that folder, and speed.md is written from all that it holds.
+Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables.
 """
 
-from __future__ import annotations
-
 import itertools
-import json
-import math
 import sys
 import time
 import timeit
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
@@ -29,102 +21,62 @@ import tensorflow as tf
 from absl import flags
 
 from physics_models.errors import ExperimentError
-from physics_models.experiment import write_atomically
-from physics_models.library import predict
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
 from runners import machine, run_base
 from runners.reproduce.report import table
-from runners.run_base import FLAGS, PATH, logger
+from runners.run_base import FLAGS, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
-flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed")
+flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed", lower_bound=1)
 flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain as well")
-flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
-flags.DEFINE_integer("rollout", 0, "measure 100 and this many predicted steps instead")
-flags.DEFINE_bool("json", False, "print JSON")
-flags.DEFINE(PATH, "out", "", "folder of speed.json and speed.md; by default nothing is written")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
 
-# A training step against one size at a time, all else small enough for a laptop: a task, and batch sizes and changes of
-# the task's row. T grows with the predicted frames.
-SCALES: dict[str, tuple[str, list[tuple[int, dict[str, int]]]]] = {
-    "batch": ("spring_color", [(b, {}) for b in (16, 50, 100, 200, 400)]),
-    "T": ("spring_color", [(16, {"train_len": t, "pred_steps": t - 6}) for t in (12, 25, 50, 100)]),
-    "N": ("spring_color", [(16, {"n_objs": n}) for n in (2, 3, 4, 6, 8)]),
-    "N, gravity": ("3bp_color", [(16, {"n_objs": n}) for n in (2, 4, 8)]),
-    "H": ("spring_color", [(8, {"img_size": h}) for h in (32, 36, 48, 64, 96, 128)]),
-}
-ROLLOUT_BATCH, MATMUL_SIDE = 16, 2048
+MATMUL_SIDE = 2048
 # Which of the output and the inputs is what a convolution gives, or its gradient, [B, H, W, C]; and which the kernel.
 CONVOLUTIONS = {
     "Conv2D": (0, 2), "DepthwiseConv2dNative": (0, 2), "Conv2DBackpropInput": (3, 2), "Conv2DBackpropFilter": (3, 0)
 }  # fmt: skip
-TITLES = {"train": "Training step", "eval": "Evaluated batch", "rollout": "Prediction of many steps"}
-HEADING = """# Speed
-
-Written by `runners/run_benchmark.py --out=docs`, run once for each part: `--naive`, `--scale`, `--rollout=1000`.
-Milliseconds: the median of the timed steps (minimum – maximum), on random frames. GFLOP: the convolutions and matrix
-products of the traced step, forwards and backwards, two operations per multiplication and addition. Share: of the
-machine's own rate in products of float32 matrices of side 2048. First: seconds from the start of the process to the end
-of the first step. Memory: the most that the process holds. Exponent: of the growth from the row before, 1 is linear.
-From 40 pixels on the network is the original's larger U-Net."""
+TITLES = {"train": "Training step", "eval": "Evaluated batch"}
+HEADING = """Milliseconds: the median of the timed steps (minimum – maximum), on random frames. GFLOP: the convolutions
+and matrix products of the traced step, forwards and backwards, two operations per multiplication and addition. Share:
+of the machine's own rate in products of float32 matrices of side 2048. First: seconds from the start of the process to
+the end of the first step. Memory: the most that the process holds."""
 
 Record = dict[str, Any]  # a configuration and its numbers
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What to measure: a `part` of `TITLES`, at one batch size; `changes` are those to the task's row."""
+    """What to measure: a `part` of `TITLES`, at one batch size."""
 
     part: str
     task: str
     batch: int
-    scale: str = ""  # the series of `SCALES` that it belongs to
-    changes: dict[str, Any] = field(default_factory=dict)
-    rollout: int = 0  # predicted steps
     options: dict[str, Any] = field(default_factory=dict)  # of PhysicsNet
 
 
 def main(argv: list[str]) -> None:
-    """Measure what the flags ask for, and print or write it."""
+    """Measure what the flags ask for, and print it."""
     configurations = configurations_from_flags()
-    if FLAGS.out:
-        read(Path(FLAGS.out))  # a damaged file is found before anything is measured
     run_base.log_to_console()
     records = []
     for i, each in enumerate(configurations, 1):
         logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(each).values())))
         records.append(measure_in_process(each))
-    if FLAGS.out:
-        write(Path(FLAGS.out), records)
-    print(json.dumps(records, indent=1) if FLAGS.json else markdown(records))
+    print(markdown(records))
 
 
 def configurations_from_flags() -> list[Configuration]:
     """What to measure; an `ExperimentError` for flags that make no sense."""
-    run_base.check_positive("steps")
-    run_base.check_not_negative("rollout")
-    run_base.check_choice("device", ("", "cpu", "gpu"))
     tasks = list(TASKS) if FLAGS.tasks == ["all"] else FLAGS.tasks
     if not tasks or not set(tasks) <= TASKS.keys():
         raise ExperimentError(f"--tasks={','.join(tasks)}: choose from {', '.join(TASKS)}, or all")
     batches = [int(batch) if batch.isdecimal() else 0 for batch in FLAGS.batch_sizes]
     if not batches or 0 in batches:
         raise ExperimentError(f"--batch_sizes={','.join(FLAGS.batch_sizes)}: give whole numbers from 1, as in 16,100")
-    if FLAGS.scale and FLAGS.rollout:
-        raise ExperimentError("--scale and --rollout: choose one")
     options = {"mixed_precision": True} if FLAGS.mixed_precision else {}
-    if FLAGS.scale:
-        return [
-            Configuration("train", task, batch, name, changes, options=options)
-            for name, (task, sizes) in SCALES.items()
-            for batch, changes in sizes
-        ]
-    if FLAGS.rollout:
-        lengths = (100, FLAGS.rollout)
-        return [Configuration("rollout", tasks[0], ROLLOUT_BATCH, rollout=steps, options=options) for steps in lengths]
     naive = [("train", {**options, "decoder_type": "conv_st_decoder_plain"})] if FLAGS.naive else []
     parts = [("train", options), *naive, ("eval", options)]
     cases = itertools.product(tasks, batches, parts)
@@ -149,18 +101,17 @@ def measure(configuration: Configuration, started: float) -> Record:
     if not FLAGS.is_parsed():  # the new process has the command line, not yet read
         FLAGS(sys.argv)
         run_base.choose_device()
-    part, task = configuration.part, replace(TASKS[configuration.task], **configuration.changes)
+    part, task = configuration.part, TASKS[configuration.task]
     tf.keras.utils.set_random_seed(0)
     net = PhysicsNet(task, autoencoder_loss=3.0, **configuration.options)
     net.build_optimizer(3e-4)
-    length = {"train": task.train_len, "eval": task.test_len}.get(part, task.input_steps)
+    length = task.train_len if part == "train" else task.test_len
     shape = [configuration.batch, length, task.img_size, task.img_size, net.channels]
     frames = tf.constant(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     floats = net.to_float(frames)
     step = {
         "train": lambda: (net.train_step(frames), net.skipped_steps.numpy()),  # the number is there when the step ends
         "eval": lambda: net.eval_step(floats)[1].output.numpy(),
-        "rollout": lambda: predict(net, frames.numpy(), configuration.rollout),
     }[part]
     step()
     first = time.time() - started
@@ -212,66 +163,26 @@ def matmul_gflops() -> float:
 
 def markdown(records: list[Record]) -> str:
     """The tables of all `records`, measured on one stack."""
-    text = [machine.describe(records[-1]["stack"])]
+    text = [f"{HEADING} Made with {machine.describe(records[-1]['stack'])}."]
     for part, title in TITLES.items():
-        rows = [row(r) for r in records if r["part"] == part and not r["scale"]]
+        rows = [row(r) for r in records if r["part"] == part]
         text += ["", f"### {title}", "", *table(rows)] if rows else []
-    for name in dict.fromkeys(r["scale"] for r in records if r["scale"]):
-        series = [r for r in records if r["scale"] == name]
-        rows = [{name: str(size_of(r)), **row(r, before)} for r, before in zip(series, [None, *series])]
-        text += ["", f"### Cost against {name}", "", *table(rows)]
     return "\n".join(text)
 
 
-def row(record: Record, before: Record | None = None) -> dict[str, str]:
-    """One line of a table; in a series, with p of the growth of the time as size^p from the record `before`."""
-    ms, batch = record["median_ms"], record["batch"]
+def row(record: Record) -> dict[str, str]:
+    """One line of a table."""
+    ms, rate = record["median_ms"], 1000 * record["batch"] / record["median_ms"]
     options = [name if value is True else str(value) for name, value in record["options"].items()]
-    cells = {"task": ", ".join([record["task"], *options]), "B": str(batch)}
-    if record["rollout"]:
-        cells["steps"] = str(record["rollout"])
-    cells["ms"] = f"{ms:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})"
-    if record["scale"]:
-        growth = before and math.log(ms / before["median_ms"]) / math.log(size_of(record) / size_of(before))
-        cells["exponent"] = f"{growth:.2f}" if before else "–"
-    elif not record["rollout"]:
-        rate = 1000 * batch / ms
-        cells |= {"sequences/s": f"{rate:.0f}", "frames/s": f"{rate * record['frames']:.0f}"}
+    cells = {
+        "task": ", ".join([record["task"], *options]), "B": str(record["batch"]),
+        "ms": f"{ms:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})",
+        "sequences/s": f"{rate:.0f}", "frames/s": f"{rate * record['frames']:.0f}",
+    }  # fmt: skip
     if "gflop" in record:
         share = 1000 * record["gflop"] / ms / record["matmul_gflops"]
         cells |= {"GFLOP": f"{record['gflop']:.1f}", "share": f"{share:.0%}"}
     return {**cells, "first, s": f"{record['first_s']:.1f}", "memory, GB": f"{record['peak_gb']:.2f}"}
-
-
-def size_of(record: Record) -> int:
-    """The size that varies in the series of `record`: the first change to its task, or the batch."""
-    return next(iter(record["changes"].values()), record["batch"])
-
-
-def write(folder: Path, records: list[Record]) -> None:
-    """Add `records` to FOLDER/speed.json, in place of those of equal settings, and write FOLDER/speed.md from all."""
-    kept, version = read(folder), records[0]["stack"]["tensorflow"]
-    names, order = [setting.name for setting in fields(Configuration)], ("scale", "task", "batch", "rollout")
-    together = {json.dumps([r[name] for name in names]): r for r in [*kept.get(version, []), *records]}
-    kept[version] = sorted(together.values(), key=lambda r: (*(r[name] for name in order), size_of(r)))
-    text = [HEADING, *(f"## TensorFlow {name}\n\n{markdown(kept[name])}" for name in sorted(kept))]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("speed.json", json.dumps(kept, indent=1)), ("speed.md", "\n\n".join(text))):
-        write_atomically(folder / name, lambda file, content=content: file.write(f"{content}\n".encode()))
-
-
-def read(folder: Path) -> dict[str, list[Record]]:
-    """The records in FOLDER/speed.json by TensorFlow version; none if there is no such file."""
-    path = folder / "speed.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        for records in kept.values():
-            markdown(records)
-    except FileNotFoundError:
-        return {}
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ExperimentError(f"{path}: not what this command writes; move it away") from error
-    return kept
 
 
 if __name__ == "__main__":

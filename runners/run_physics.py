@@ -3,8 +3,6 @@
 PYTHONPATH=. python runners/run_physics.py --task=spring_color --save_dir=<dir> --color=true …
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import sys
@@ -21,7 +19,7 @@ from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import checkpoints, discovery, experiment, motion
-from physics_models.base import OPTIMIZERS, BaseNet
+from physics_models.base import BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
@@ -31,35 +29,32 @@ from physics_models.staged import look_the_same
 from physics_models.summaries import Summaries, check_tensorboard
 from physics_models.tasks import Task, get_task
 from runners import distributed, run_base, staged_run
-from runners.run_base import FLAGS, PATH, logger
+from runners.run_base import FLAGS, NOT_NEGATIVE, PATH, logger
+
+MODELS = {"PhysicsNet": PhysicsNet}
 
 flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
-flags.DEFINE_string("model", "PhysicsNet", "a model class of physics_models")
-flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer")
-flags.DEFINE_integer("lstm_layers", 1, "black-box dynamics: LSTM layers")
-flags.DEFINE_string("cell_type", "", "another cell than the task's; lstm for black-box dynamics")
-flags.DEFINE_string("encoder_type", "conv_encoder", "what finds the positions in a frame")
-flags.DEFINE_string("decoder_type", "conv_st_decoder", "what draws a frame from positions")
-flags.DEFINE_float("autoencoder_loss", 0.0, "weight of the reconstruction loss")
+flags.DEFINE_enum("model", "PhysicsNet", list(MODELS), "a model class of physics_models")
+flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer", lower_bound=1)
+flags.DEFINE_integer("lstm_layers", 1, "black-box dynamics: LSTM layers", lower_bound=1)
+flags.DEFINE_enum("cell_type", "", ["", *CELLS], "another cell than the task's; lstm for black-box dynamics")
+flags.DEFINE_enum("encoder_type", "conv_encoder", list(ENCODERS), "what finds the positions in a frame")
+flags.DEFINE_enum("decoder_type", "conv_st_decoder", list(DECODERS), "what draws a frame from positions")
+flags.DEFINE(NOT_NEGATIVE, "autoencoder_loss", 0.0, "weight of the reconstruction loss")
 flags.DEFINE_bool("alt_vel", False, "linear velocity encoder")
-flags.DEFINE_string("vel_encoder", "mlp", "mlp, or gauss_newton: the state that fits the input positions")
+flags.DEFINE_enum("vel_encoder", "mlp", VEL_ENCODERS, "gauss_newton: the state that fits the input positions")
 flags.DEFINE_bool("calibrated_coords", False, "decode on a grid that does not enlarge lengths by H/(H - 1)")
 flags.DEFINE_bool("color", False, "RGB frames (else grey)")
-flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all")
+flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all", lower_bound=0)
 flags.DEFINE(PATH, "data_dir", "", "folder of the data files; data/datasets in the repository by default")
 flags.DEFINE(PATH, "data_file", "", "custom task: video to train on; .npz, .gif, .mp4 or a folder of .png frames")
 flags.DEFINE(PATH, "test_data_file", "", "custom task: video of the final test; data_file by default")
 flags.DEFINE(run_base.COUNT, "n_objs", 2, "custom task: number of objects, or auto: as many as the frames show")
-flags.DEFINE_integer("input_steps", 4, "custom task: frames that the initial state is estimated from")
-flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss")
+flags.DEFINE_integer("input_steps", 4, "custom task: frames that the initial state is estimated from", lower_bound=1)
+flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss", lower_bound=1)
 flags.DEFINE_integer("img_size", None, "custom task: side to resize the frames of a video to, pixels")
 flags.DEFINE_integer("seq_len", None, "custom task: frames per sequence, to cut a video into")
 
-MODELS = {"PhysicsNet": PhysicsNet}
-REGISTRIES = {
-    "model": MODELS, "cell_type": {"", *CELLS}, "encoder_type": ENCODERS, "decoder_type": DECODERS,
-    "vel_encoder": VEL_ENCODERS, "optimizer": OPTIMIZERS,
-}  # fmt: skip
 CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
 
 MANY_ALIKE = (
@@ -87,9 +82,8 @@ def main(argv: list[str]) -> None:
                 train(task_from_flags(), strategy, device)
             distributed.wait_for_all(strategy)
     except Interrupted as interrupted:
-        more = [] if FLAGS.resume or FLAGS.test_mode else ["--resume"]
-        command = ("TF_CONFIG= " if distributed.cluster() else "") + run_base.command_line(*more)
-        print(f"{interrupted} and saved; to continue: {command}", file=sys.stderr, flush=True)
+        again = "the same command with --resume" + (", without TF_CONFIG" if distributed.cluster() else "")
+        print(f"{interrupted} and saved; to continue: {again}", file=sys.stderr, flush=True)
         sys.exit(interrupted.exit_code)
     except tf.errors.ResourceExhaustedError as error:
         raise ExperimentError("out of memory; take a smaller --batch_size") from error
@@ -108,10 +102,6 @@ def check_flags() -> None:
     elif not (FLAGS.data_file and FLAGS.cell_type):
         raise ExperimentError("--task=custom needs --data_file, the video, and --cell_type, the equations (or lstm)")
     run_base.check_flags()
-    for name, registry in REGISTRIES.items():
-        run_base.check_choice(name, registry)
-    run_base.check_positive("recurrent_units", "lstm_layers", "input_steps", "pred_steps")
-    run_base.check_not_negative("autoencoder_loss", "datapoints")
     if FLAGS.tensorboard:
         check_tensorboard()
     staged = staged_run.is_staged()
@@ -217,7 +207,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
             distributed.distribute(net, strategy)
             ready(net).train(
                 data, FLAGS.save_dir, FLAGS.epochs, FLAGS.batch_size, FLAGS.save_every_n_epochs,
-                FLAGS.eval_every_n_epochs, FLAGS.print_interval, FLAGS.anneal_lr, FLAGS.debug, FLAGS.keep_checkpoints,
+                FLAGS.eval_every_n_epochs, FLAGS.print_interval, FLAGS.anneal_lr, FLAGS.debug,
             )  # fmt: skip
         del data
         net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
@@ -277,10 +267,7 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
         file = FLAGS.data_file if length == "train" else FLAGS.test_data_file or FLAGS.data_file
         return custom_data(file, FLAGS.datapoints if file == FLAGS.data_file else 0)
     recipe = RECIPES[task.name]
-    if FLAGS.data_dir and Path(FLAGS.data_dir).is_file():
-        raise ExperimentError(f"--data_dir={FLAGS.data_dir}: a file; give the folder of the data files")
-    folder = Path(FLAGS.data_dir) if FLAGS.data_dir else run_base.repository_root() / "data" / "datasets"
-    file = folder / getattr(recipe, f"{length}_file")
+    file = run_base.data_folder() / getattr(recipe, f"{length}_file")
     if not file.exists():
         logger.info("%s: not there; generating it. To use the published file, put it in this place.", file)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """Flags of `--schedule=staged` and `--schedule=autoencoder`, and the run that they describe."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +12,7 @@ from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import SCHEDULES, STAGES, SUPERVISIONS, StagedSettings, StagedTraining, settings_for
 from physics_models.tasks import Task
-from runners.run_base import FLAGS, check_choice, check_positive
+from runners.run_base import FLAGS, POSITIVE
 
 JOINT = "joint"
 JOINT_ONLY_FLAGS = {  # why --schedule=staged does not take them
@@ -26,23 +24,20 @@ JOINT_ONLY_FLAGS = {  # why --schedule=staged does not take them
     "debug": "the stages skip that validation",
 }
 
-flags.DEFINE_string("schedule", JOINT, "joint (the original's), staged, or autoencoder (the first stage alone)")
+flags.DEFINE_enum("schedule", JOINT, [JOINT, *SCHEDULES], "joint is the original's, autoencoder the first stage alone")
 for _name, _unit in zip(STAGES, ("frames", "sequences", "sequences")):
-    flags.DEFINE_integer(f"{_name}_steps", None, f"staged: steps of the stage {_name}; by default the task's")
-    flags.DEFINE_integer(f"{_name}_batch", None, f"staged: {_unit} per step of the stage {_name}")
-    flags.DEFINE_float(f"{_name}_rate", None, f"staged: learning rate of the stage {_name}")
-flags.DEFINE_string("supervision", "motion", "staged: of the first half of the stage autoencoder; motion or none")
+    flags.DEFINE_integer(f"{_name}_steps", None, f"staged: steps of the stage {_name}; by default the task's", 1)
+    flags.DEFINE_integer(f"{_name}_batch", None, f"staged: {_unit} per step of the stage {_name}", 1)
+    flags.DEFINE(POSITIVE, f"{_name}_rate", None, f"staged: learning rate of the stage {_name}")
+flags.DEFINE_enum("supervision", "motion", SUPERVISIONS, "staged: of the first half of the stage autoencoder")
 
 STAGED_FLAGS = ("supervision", *(f"{name}_{part}" for name in STAGES for part in ("steps", "batch", "rate")))
 
 
 def is_staged() -> bool:
-    """Whether `--schedule` asks for stages; an `ExperimentError` if it, or what goes with it, makes no sense."""
-    check_choice("schedule", (JOINT, *SCHEDULES))
+    """Whether `--schedule` asks for stages; an `ExperimentError` for a flag that does not go with them."""
     if FLAGS.schedule == JOINT:
         return False
-    check_choice("supervision", SUPERVISIONS)
-    check_positive(*(name for name in STAGED_FLAGS if name != "supervision"))
     if FLAGS.use_ckpt and not FLAGS.test_mode:
         raise ExperimentError("--use_ckpt=true trains with --schedule=joint only; a staged run continues with --resume")
     for name, instead in JOINT_ONLY_FLAGS.items():
@@ -70,10 +65,10 @@ def train(task: Task, build: Callable[[Task, int], PhysicsNet], data: dict[str, 
         seed = int(np.random.SeedSequence().generate_state(1)[0]) % 2**31
     training = StagedTraining(
         build(task, seed), data, FLAGS.save_dir, settings_from_flags(task), seed, FLAGS.schedule,
-        FLAGS.print_interval, keep=FLAGS.keep_checkpoints, optimizer=FLAGS.optimizer,
+        FLAGS.print_interval, optimizer=FLAGS.optimizer,
     )  # fmt: skip
     if resume:
-        training.resume(checkpoints.load_latest_valid(FLAGS.save_dir))
+        training.resume(checkpoints.load(FLAGS.save_dir))
     net = training.run()
     net.eval(data, "test", FLAGS.batch_size, FLAGS.save_dir, len(training.stages))
     return net

@@ -146,7 +146,8 @@ def command_flags() -> dict[str, dict]:
     importlib.import_module("runners.run_physics")
     modules = flags.FLAGS.flags_by_module_dict()
     own = [name for name in modules if name.startswith("runners.") and name not in OTHER_COMMANDS]
-    return {f.name: {"type": f.flag_type(), "default": f.default} for name in own for f in modules[name]}
+    every = [flag for name in own for flag in modules[name]]
+    return {f.name: {"type": f.flag_type().removesuffix(" enum"), "default": f.default} for f in every}
 
 
 def test_every_flag_of_the_original_is_mapped():

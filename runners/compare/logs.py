@@ -1,7 +1,5 @@
 """The logs of two experiments: flags, losses, learned parameters, speed."""
 
-from __future__ import annotations
-
 import functools
 import math
 

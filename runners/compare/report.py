@@ -1,13 +1,12 @@
 """A report of paragraphs, tables and pictures, written as text or as one self-contained HTML page."""
 
-from __future__ import annotations
-
 import base64
 import html
 import re
+import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from physics_models.errors import ExperimentError
 
@@ -40,7 +39,7 @@ class Picture(NamedTuple):
     run: str = ""  # "A" for a picture of run A, in the page's left half; "B", in the right half
 
 
-Block = Union[Paragraph, Table, Picture]
+Block = Paragraph | Table | Picture
 
 
 class Section(NamedTuple):
@@ -108,8 +107,8 @@ def as_html(report: Report) -> str:
 
 def page(title: str, body: str) -> str:
     """A page that needs no network and no script, of a `title` and HTML below it."""
-    title = html.escape(title)
-    return f"{_HEAD}<title>{title}</title>\n{_STYLE}</head><body><h1>{title}</h1>\n{body}</body></html>\n"
+    template = string.Template(Path(__file__).with_name("page.html").read_text("utf-8"))
+    return template.substitute(title=html.escape(title), body=body, colour_a=COLOUR_A, colour_b=COLOUR_B)
 
 
 def _text_rows(table: Table) -> list[str]:
@@ -137,25 +136,3 @@ def html_block(block: Block) -> str:
         f"<details {state}><summary>{caption}</summary><table><thead><tr>{head}</tr></thead>\n"
         f"<tbody>{body}</tbody></table></details>"
     )
-
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-"""
-_STYLE = f"""<style>
-body {{ margin: 2rem auto; padding: 0 1rem; max-width: 70rem; font: 15px/1.5 sans-serif; overflow-wrap: anywhere; }}
-section {{ display: grid; grid-template-columns: 1fr 1fr; gap: .5rem 1.5rem; }}
-section > * {{ grid-column: 1 / -1; min-width: 0; margin: 0; overflow-x: auto; }}
-section > .A {{ grid-column: 1; }}
-section > .B {{ grid-column: 2; }}
-h2 {{ margin-top: 2rem; border-bottom: 1px solid; }}
-.note {{ background: #fbf3d9; }}
-b.A {{ color: {COLOUR_A}; }}
-b.B {{ color: {COLOUR_B}; }}
-summary, thead {{ font-weight: bold; }}
-td {{ padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; white-space: nowrap; }}
-td + td {{ text-align: right; }}
-img {{ min-width: min(15rem, 100%); max-width: 100%; }}
-</style>"""

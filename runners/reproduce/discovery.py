@@ -4,8 +4,6 @@
 and one naming for all frames; `ok_unnamed` lets every frame have its own naming.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import statistics
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_gen.files import SPLITS
 from data_gen.iterators import DataIterator
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import motion
@@ -28,7 +27,7 @@ from physics_models.staged import Stage, StagedTraining, encode_all, settings_fo
 from physics_models.tasks import TASKS
 from runners import machine
 from runners.reproduce.report import table
-from runners.reproduce.shapes import SPLITS, SPRING, Made, draw_shapes, drift, make_shapes, write_video
+from runners.reproduce.shapes import SPRING, Made, draw_shapes, drift, make_shapes, write_video
 from runners.run_base import logger
 
 SIZES = (2000, 200, 300)  # sequences of the splits

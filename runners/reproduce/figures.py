@@ -1,7 +1,5 @@
 """The paper's Figure 2 (future frames, against the truth and an LSTM) and Figure 4 (what objects look like)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,8 @@ def draw(net: PhysicsNet, lstm: PhysicsNet, frames: np.ndarray, entry: dict[str,
     """Every picture of a run, `<stem><kind>.png`, from uint8 test `frames` [S, T, H, H, C] and its `entry`."""
     inputs, one = net.task.input_steps, net.to_float(tf.constant(frames[:1]))
     rows = [one[0, inputs:].numpy(), *(each.eval_step(one)[1].output.numpy()[0] for each in (net, lstm))]
-    future_frames(rows, f"{stem}future.png")
+    steps = np.unique(np.linspace(0, len(rows[0]) - 1, FRAMES_SHOWN).round().astype(int))
+    save_png(f"{stem}future.png", gallery(np.concatenate([row[steps] for row in rows]), len(steps)), 3)  # Figure 2
     appearances(net, f"{stem}appearances.png")
     curves({"Physics+IG": entry["ssim"], "LSTM": entry["lstm"]["ssim"]}, inputs, "SSIM", f"{stem}ssim.png")
     if errors := entry.get("position_error"):
@@ -32,12 +31,6 @@ def save_png(path: str, picture: np.ndarray, scale: int) -> None:
     image = ImageOps.scale(to_image(picture).convert("RGB"), scale, Image.Resampling.NEAREST)
     image = image.quantize(256, dither=Image.Dither.NONE)
     write_atomically(path, lambda file: image.save(file, "PNG", optimize=True))
-
-
-def future_frames(rows: list[np.ndarray], path: str) -> None:
-    """Figure 2: `rows` of frames [T, H, W, C], one above the other, at the same evenly spread steps."""
-    steps = np.unique(np.linspace(0, len(rows[0]) - 1, FRAMES_SHOWN).round().astype(int))
-    save_png(path, gallery(np.concatenate([row[steps] for row in rows]), len(steps)), 3)
 
 
 def appearances(net: PhysicsNet, path: str) -> None:

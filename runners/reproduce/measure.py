@@ -1,7 +1,5 @@
 """The numbers and pictures of one finished run, to be compared with the paper's."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from dataclasses import replace
@@ -13,11 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from data_gen.iterators import load_frames
-from data_gen.recipes import RECIPES
 from physics_models.experiment import LOG
 from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
-from physics_models.staged import ANNEAL_AT, ANNEAL_BY, Stage, encode_all, position_step
+from physics_models.staged import Stage, encode_all, train_on_positions
 from runners import machine
 from runners.reproduce import figures
 from runners.run_base import logger
@@ -161,13 +158,9 @@ def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int =
     for name, variable in black_box.variables_by_name().items():
         if name.startswith(("net/encoder/", "net/decoder/")):
             variable.assign(learned[name])
-    black_box.build_optimizer(stage.rate)
     encoded = encode_all(net, frames[:, : task.input_steps + task.pred_steps])
-    train, random = position_step(black_box), np.random.RandomState(seed)
-    for step in range(stage.steps):
-        if step == int(ANNEAL_AT * stage.steps):
-            black_box.optimizer.rate.assign(stage.rate / ANNEAL_BY)
-        train(tf.constant(encoded[random.randint(0, len(encoded), stage.batch)]))
+    for _ in train_on_positions(black_box, encoded, stage, np.random.RandomState(seed)):
+        pass
     return black_box
 
 
@@ -180,12 +173,6 @@ class DataFiles(NamedTuple):
     train: Path
     test: Path
     physics: dict[str, Any]
-
-    @classmethod
-    def of_task(cls, task: str, data_dir: Path) -> DataFiles:
-        """The files of a task of the original."""
-        recipe = RECIPES[task]
-        return cls(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
 
 
 def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Stage) -> dict[str, Any]:

@@ -1,17 +1,15 @@
 """Videos of grey shapes of equal brightness, made to test what finds objects without their colors (NumPy)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_gen.files import SPLITS
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models.experiment import save_npz
 
-SPLITS = ("train", "valid", "test")
 SPRING = {"k": 3, "equil": 5, "radius": 4, "vx0_max": 6.0, "vy0_max": 6.0}  # as `data_gen` takes it
 PAIRS = (("disc", "plus"), ("bar", "ring"), ("square", "wedge"), ("diamond", "pole"), ("ring", "plus"))
 

@@ -1,7 +1,5 @@
 """A program as a process of its own: its progress, the memory that it takes, and its end."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import logging
@@ -45,7 +43,7 @@ def run(
         try:
             while child.poll() is None and not done:
                 time.sleep(POLL_S)
-                peak = max(peak, peak_gb(child.pid))
+                peak = max(peak, machine.peak_gb(child.pid))
                 if stop.requested:  # what it wants to save, it may
                     child.send_signal(signal.SIGINT)
                     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -61,14 +59,6 @@ def run(
                 child.wait()
     logger.info("%s: ended", run.name)
     return {"code": 0 if done else child.returncode, "peak_gb": peak or None, "started": started}
-
-
-def peak_gb(pid: int) -> float:
-    """The most memory that the process `pid` has held so far, in GB; 0 where /proc does not say."""
-    with contextlib.suppress(OSError):
-        if held := machine.from_proc(f"{pid}/status", "VmHWM"):
-            return int(held.split()[0]) * 1024 / 1e9
-    return 0.0
 
 
 def progress(run: Path, steps: int) -> str:

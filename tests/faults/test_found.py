@@ -78,12 +78,12 @@ def test_commands_find_it(tmp_path):
     """The commands that take a checkpoint; a comparison of a folder with nothing else."""
     folder = originals(tmp_path / "tf1")
     (folder / "checkpoint").unlink()
-    for name in (folder, folder / "model.ckpt", folder / "model.ckpt.data-00000-of-00001"):
+    for i, name in enumerate((folder, folder / "model.ckpt", folder / "model.ckpt.data-00000-of-00001")):
         ended = run_command("paig-tf1-checkpoint", "inspect", str(name))
         assert ended.code == 0 and "net/encoder/x" in ended.out
-        ended = run_command("paig-tf1-checkpoint", "import", str(name), f"{tmp_path}/new", "--overwrite")
+        ended = run_command("paig-tf1-checkpoint", "import", str(name), f"{tmp_path}/new{i}")
         assert ended.code == 0, ended.err
-    ended = run_command("paig-compare-runs", str(folder), str(tmp_path / "new"))
+    ended = run_command("paig-compare-runs", str(folder), str(tmp_path / "new2"))
     assert ended.code == 0 and "1 of 1 variables equal bit for bit" in ended.out
 
 

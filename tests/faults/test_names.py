@@ -37,7 +37,7 @@ def test_a_checkpoint_in_any_folder(folder):
             save(folder.with_name(other), value=7.0)
         loaded = checkpoints.load(folder)
         assert (loaded.path, loaded.arrays["net/x"][0], loaded.progress["iteration"]) == (path, 1.0, 3)
-    assert checkpoints.load_latest_valid(folder).path == path
+    assert checkpoints.load(folder).path == path
 
 
 def test_the_originals_checkpoint_in_any_folder(folder):

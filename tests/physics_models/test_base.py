@@ -39,7 +39,7 @@ class FakeNet(PhysicsNet):
         self.notes.append(f"{split} {epoch}")
         return {}
 
-    def save(self, save_dir, counters, keep=1):
+    def save(self, save_dir, counters):
         assert counters["epoch"] == self.iteration // 3 and counters["seed"] == 0
         self.notes.append(f"save {counters['epoch']}")
 

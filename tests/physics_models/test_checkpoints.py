@@ -40,8 +40,8 @@ def randomize(net: BaseNet, seed: int = 0) -> None:
         variable.assign(np.float32(array if is_weight else np.abs(array) + 0.5))
 
 
-def save(net: BaseNet, folder, keep: int = 1, **counters: int) -> str:
-    return net.save(folder, {"epoch": 0, **counters}, keep)
+def save(net: BaseNet, folder, **counters: int) -> str:
+    return net.save(folder, {"epoch": 0, **counters})
 
 
 def save_tf1(folder, net: BaseNet, optimizer: str = "rmsprop") -> None:
@@ -123,11 +123,8 @@ def test_only_the_newest_stays_and_it_is_the_latest(tmp_path):
     for net.iteration in (1, 2, 3):
         save(net, tmp_path)
     assert [path.name for path in tmp_path.glob("*.index")] == ["model.ckpt-3.index"]
-    for net.iteration in (4, 5):
-        save(net, tmp_path, keep=2)
-    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["model.ckpt-4.index", "model.ckpt-5.index"]
-    assert checkpoints.latest_checkpoint(tmp_path).endswith("model.ckpt-5")
-    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-5")
+    assert checkpoints.latest_checkpoint(tmp_path).endswith("model.ckpt-3")
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-3")
 
 
 def test_the_originals_checkpoint_is_never_deleted(tmp_path):
@@ -137,16 +134,6 @@ def test_the_originals_checkpoint_is_never_deleted(tmp_path):
     save(net, tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} > before
     assert not checkpoints.load(tmp_path / "run").tf1
-
-
-def test_where_the_latest_is_damaged_the_one_before_it_is_loaded(tmp_path):
-    net = TwoVariables("rmsprop")
-    for net.iteration in (1, 2):
-        save(net, tmp_path, keep=2)
-    cut(next(tmp_path.glob("model.ckpt-2.data-*")))
-    assert checkpoints.load_latest_valid(tmp_path).progress["iteration"] == 1
-    with pytest.raises(ExperimentError, match="model.ckpt-2"):
-        checkpoints.load(tmp_path)
 
 
 def test_a_folder_may_be_moved(tmp_path):

@@ -10,6 +10,7 @@ from command import run_main
 from one_command import load_command
 
 from data_gen.recipes import RECIPES
+from physics_models import staged
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_batches_are_true_positions_and_progress_is_printed(small_data, fit_posi
 
         return step
 
-    monkeypatch.setattr(fit_positions, "position_step", position_step)
+    monkeypatch.setattr(staged, "position_step", position_step)
     flags = ["--steps=10", "--rate=0.5", "--sequences=3", "--stretch=2"]
     ended = run_main(fit_positions.main, ["--task=spring_color", f"--data_dir={small_data}", *flags])
     assert (ended.code, ended.err) == (0, "")

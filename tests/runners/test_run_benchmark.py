@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +30,7 @@ def benchmark():
 
 def record(part="train", **changes):
     base = {
-        "part": part, "task": "spring_color", "batch": 100, "scale": "", "changes": {}, "rollout": 0, "options": {},
+        "part": part, "task": "spring_color", "batch": 100, "options": {},
         "ms": [400.0, 500.0, 600.0], "median_ms": 500.0, "first_s": 9.0, "peak_gb": 1.5, "frames": 12,
         "gflop": 50.0, "matmul_gflops": 200.0, "stack": STACK,
     }  # fmt: skip
@@ -73,35 +71,38 @@ def test_peak_memory_is_that_of_the_process_and_stays():
     assert before < 0.1 and 0.29 < after - before < 0.35
 
 
-def test_a_training_step_and_an_evaluation_are_measured(benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "measure_in_process", lambda each: benchmark.measure(each, time.time()))
+def test_a_training_step_and_an_evaluation_are_measured(benchmark, monkeypatch):
+    records = []
+
+    def measure(each):
+        records.append(benchmark.measure(each, time.time()))
+        return records[-1]
+
+    monkeypatch.setattr(benchmark, "measure_in_process", measure)
     monkeypatch.setattr(benchmark, "MATMUL_SIDE", 64)
-    flags = ["--tasks=spring_color", "--batch_sizes=1", "--steps=1", "--json", f"--out={tmp_path}"]
     with eagerly():  # the graph whose arithmetic is counted is traced all the same
-        ended = run_main(benchmark.main, flags)
+        ended = run_main(benchmark.main, ["--tasks=spring_color", "--batch_sizes=1", "--steps=1"])
     assert ended.code == 0
-    train, evaluated = json.loads(ended.out)
+    train, evaluated = records
     assert (train["part"], evaluated["part"], train["frames"], evaluated["frames"]) == ("train", "eval", 12, 30)
     assert train["stack"]["tensorflow"] == tf.__version__
     assert train["gflop"] == pytest.approx(0.71, rel=0.1)  # 71 GFLOP for 100 sequences
     for numbers in (train, evaluated):
         assert numbers["first_s"] > numbers["median_ms"] / 1000 > 0
         assert numbers["peak_gb"] > 0.1
-    text = (tmp_path / "speed.md").read_text(encoding="utf-8")
-    assert f"## TensorFlow {tf.__version__}" in text
-    assert text.count("| spring_color | 1 | ") == 2
+    assert f"TensorFlow {tf.__version__}" in ended.out
+    assert ended.out.count("| spring_color | 1 | ") == 2
 
 
 @pytest.mark.slow
-def test_each_configuration_has_a_process_of_its_own(tmp_path):
-    arguments = ["--tasks=spring_color", "--rollout=300", "--steps=1", "--json"]
+def test_each_configuration_has_a_process_of_its_own():
+    arguments = ["--tasks=spring_color", "--batch_sizes=16,1", "--steps=1"]
     command = [sys.executable, "runners/run_benchmark.py", *arguments]
     ended = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    short, long = json.loads(ended.stdout)
-    assert (short["rollout"], long["rollout"]) == (100, 300)
-    assert long["median_ms"] > short["median_ms"]
-    assert long["peak_gb"] < short["peak_gb"] + 0.2  # however many steps
+    rows = [line.strip("| ").split(" | ") for line in ended.stdout.splitlines() if line.startswith("| spring_color")]
+    assert [row[1] for row in rows] == ["16", "16", "1", "1"]
+    assert float(rows[2][-1]) < float(rows[0][-1])  # the memory of the smaller one, though it comes later
 
 
 def test_flags_choose_what_is_measured(benchmark):
@@ -117,34 +118,12 @@ def test_flags_choose_what_is_measured(benchmark):
         {"mixed_precision": True, "decoder_type": "conv_st_decoder_plain"},
         {"mixed_precision": True},
     ]
-    scales = asked("--scale")
-    assert {each.scale for each in scales} == {"batch", "T", "N", "N, gravity", "H"}
-    assert [each.batch for each in scales if each.scale == "batch"] == [16, 50, 100, 200, 400]
 
 
-def test_tables_hold_rates_shares_and_exponents(benchmark):
+def test_tables_hold_rates_and_shares(benchmark):
     text = benchmark.markdown([record(), record("eval", frames=30)])
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 2400 | 50.0 | 50% | 9.0 | 1.50 |" in text
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 6000 | 50.0 | 50% | 9.0 | 1.50 |" in text
-    sizes = [record(scale="H", batch=8, changes={"img_size": h}, median_ms=h * h) for h in (32, 64)]
-    text = benchmark.markdown([*sizes, *(record(scale="batch", batch=b, median_ms=b) for b in (16, 100))])
-    assert "| 64 | spring_color | 8 | 4096 (400 – 600) | 2.00 | 50.0 | 6% | 9.0 | 1.50 |" in text
-    assert "| 100 | spring_color | 100 | 100 (400 – 600) | 1.00 |" in text
-
-
-def test_results_are_added_and_those_of_equal_settings_replaced(benchmark, tmp_path):
-    shutil.copy(ROOT / "docs" / "speed.json", tmp_path)  # of an earlier release
-    kept = {version: len(records) for version, records in benchmark.read(tmp_path).items()}
-    new = [record(batch=7), record(batch=7, options={"mixed_precision": True})]
-    benchmark.write(tmp_path, new)
-    benchmark.write(tmp_path, [record(batch=7, median_ms=77.0)])
-    after = benchmark.read(tmp_path)
-    assert {version: len(records) for version, records in after.items()} == {**kept, "2.15.1": kept["2.15.1"] + 2}
-    text = (tmp_path / "speed.md").read_text(encoding="utf-8")
-    assert "| spring_color | 7 | 77 (400 – 600) |" in text
-    assert "| spring_color, mixed_precision | 7 | 500 (400 – 600) |" in text
-    assert text.count("## TensorFlow 2.15.1") == 1 and "### Cost against H" in text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["speed.json", "speed.md"]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +133,7 @@ def test_results_are_added_and_those_of_equal_settings_replaced(benchmark, tmp_p
         (["--batch_sizes=16,x"], "--batch_sizes=16,x"),
         (["--batch_sizes=0"], "--batch_sizes=0"),
         (["--steps=0"], "--steps=0"),
-        (["--rollout=-1"], "--rollout=-1"),
         (["--device=tpu"], "--device=tpu"),
-        (["--scale", "--rollout=1000"], "--rollout"),
         (["--steps=ten"], "--steps=ten"),
     ],
 )
@@ -174,11 +151,3 @@ def test_a_configuration_that_fails_is_named(benchmark, monkeypatch):
     monkeypatch.setattr(benchmark, "ProcessPoolExecutor", lambda workers, context: Pool(Pool()))
     ended = run_main(benchmark.main, ["--tasks=3bp_color", "--batch_sizes=16"])
     assert ended.code == 1 and "3bp_color, batch 16" in ended.err.splitlines()[-1]
-
-
-@pytest.mark.parametrize("content", ["mine", "[]", '{"2.15.1": [{"part": "train"}]}'])
-def test_a_file_of_something_else_is_not_overwritten(benchmark, tmp_path, content):
-    (tmp_path / "speed.json").write_text(content)
-    ended = run_main(benchmark.main, ["--tasks=3bp_color", f"--out={tmp_path}"])
-    assert ended.code == 1 and "speed.json" in ended.err and ended.err.count("\n") == 1
-    assert (tmp_path / "speed.json").read_text() == content

@@ -29,7 +29,6 @@ def random_flags(rng: random.Random) -> list[str]:
         f"--epochs={rng.randint(6, 16)}",
         f"--save_every_n_epochs={rng.randint(1, 2)}",
         f"--eval_every_n_epochs={rng.randint(1, 5)}",
-        f"--keep_checkpoints={rng.randint(1, 3)}",
         f"--anneal_lr={rng.choice(['true', 'false'])}",
         f"--optimizer={rng.choice(['rmsprop', 'adam', 'momentum'])}",
     ]

@@ -113,7 +113,8 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data, with
     net = PhysicsNet(TASKS["spring_color"])
     checkpoints.save(folder, net.variables_by_name(), {"iteration": 0})
     write_marker(folder, {}, net.get_config())
-    files = measure.DataFiles.of_task("spring_color", small_data)
+    recipe = RECIPES["spring_color"]
+    files = measure.DataFiles(small_data / recipe.train_file, small_data / recipe.test_file, recipe.physics)
     result = measure.measure_run("spring_color", 0, folder, files, Stage(2, 4, 1e-3))
     assert result["true"] == {"k": 4.0, "l": 6.0} and result["parameters"] == pytest.approx({"k": 1.0, "l": 1.0})
     assert result["calibrated"]["l"] == pytest.approx(31 / 32)
