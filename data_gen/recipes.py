@@ -67,7 +67,7 @@ RECIPES = {
 def default_folder() -> Path:
     """`data/datasets` of the checkout, or else of the current folder; where all commands look for data files."""
     root = Path(__file__).resolve().parent.parent
-    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / "data" / "datasets"
+    return (root if (root / "setup.py").is_file() else Path.cwd()) / "data" / "datasets"
 
 
 def settings_of(task: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import app, flags
 from absl.testing import flagsaver
 
-# The console commands, as pyproject.toml installs them.
+# The console commands, as setup.py installs them.
 COMMANDS = {
     "paig-run-physics": "runners.run_physics:command",
     "paig-plot-run": "runners.plot_run:command",

@@ -1,4 +1,4 @@
-"""README's table and pyproject.toml say the same of every Python from 3.8 to 3.14."""
+"""README's table and setup.py say the same of every Python from 3.8 to 3.14."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from tiny_run import ROOT
 
-PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DEPENDENCIES = re.search(r"^dependencies = (\[.*?^\])", PROJECT, re.S | re.M)[1]
-REQUIRED = [Requirement(text) for text in ast.literal_eval(DEPENDENCIES)]
-PYTHONS = SpecifierSet(re.search(r'requires-python = "(.*?)"', PROJECT)[1])
+REQUIRED = [Requirement(text) for text in ast.literal_eval(re.search(r"install_requires=(\[.*?\])", SETUP, re.S)[1])]
+PYTHONS = SpecifierSet(re.search(r'python_requires="(.*?)"', SETUP)[1])
 
 
 @pytest.mark.parametrize("minor", range(8, 15))

@@ -42,7 +42,7 @@ def project(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("project")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    shutil.copy(ROOT / "setup.py", copy)
     recipe = RECIPES["spring_color"]
     for file, length in ((recipe.train_file, 12), (recipe.test_file, 30)):
         path = copy / "data" / "datasets" / file
