@@ -9,7 +9,7 @@ setup(
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.10,<3.14",  # the end is that of TensorFlow's releases
+    python_requires=">=3.9,<3.14",  # the end is that of TensorFlow's releases
     packages=[
         "nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.film", "runners.reproduce",
         "runners.side",
@@ -19,8 +19,8 @@ setup(
         # tensorflow-addons is archived at 0.23, which needs TensorFlow 2.15 and Python < 3.12;
         # where it cannot be installed, plain TensorFlow does its one job, the resampler of nn/plain.py.
         # On other Pythons pip would name these, and not the Python, as what does not fit.
-        "tensorflow>=2.15,<2.16; python_version >= '3.10' and python_version < '3.12'",
-        "tensorflow-addons>=0.23,<0.24; python_version >= '3.10' and python_version < '3.12'",
+        "tensorflow>=2.15,<2.16; python_version >= '3.9' and python_version < '3.12'",
+        "tensorflow-addons>=0.23,<0.24; python_version >= '3.9' and python_version < '3.12'",
         "tensorflow>=2.16; python_version >= '3.12' and python_version < '3.14'",
         "numpy",
         "absl-py",

@@ -1,5 +1,7 @@
 """`python -m data_gen`: make the tasks' data files; `--help` lists the flags."""
 
+from __future__ import annotations
+
 import argparse
 import signal
 import sys

@@ -1,9 +1,11 @@
 """From a system's description to a file: draw, simulate, render, write. The common part of all generators."""
 
+from __future__ import annotations
+
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 

@@ -7,6 +7,8 @@ rounding could decide, the pixel is computed again in the original's order of op
 to the range of the filtered canvas, which changes no uint8: all 256 levels are tested.)
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from data_gen import resample

@@ -1,5 +1,7 @@
 """The error for a mistake of the user's in data and their files, and how the command prints."""
 
+from __future__ import annotations
+
 import os
 from typing import TextIO
 

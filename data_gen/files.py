@@ -1,5 +1,7 @@
 """Files of a dataset: the .npz with its metadata, and a picture of the first sequences."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os

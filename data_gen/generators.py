@@ -18,9 +18,11 @@ channel 2 - j. `**output` takes `overwrite` (default True, as in the original) a
 A sequence in which an object reaches a wall that does not reflect it is thrown away and drawn again.
 """
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 

@@ -4,6 +4,8 @@ Each function draws `attempts` attempts, one after the other. Angles go through 
 vectorised functions may differ between versions and CPUs in the last bit.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

@@ -3,6 +3,8 @@
 Frames stay uint8, 0 to 255. The network casts them and divides by 255; the original divided when it read the file.
 """
 
+from __future__ import annotations
+
 import functools
 import zlib
 from collections.abc import Iterator

@@ -5,9 +5,10 @@ that NumPy's inner loops run over them. Lengths are pixels; time is in the unit 
 y downwards. One frame step is `ode_steps` sub-steps of dt / ode_steps, each the velocity first, then the position.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from itertools import combinations
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 

@@ -1,9 +1,11 @@
 """The five tasks' datasets: generator, settings, lengths, default seeds and the original's file names."""
 
+from __future__ import annotations
+
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 

@@ -3,8 +3,9 @@
 A disc on a black canvas depends only on its integer centre there: its picture is computed once and copied.
 """
 
-from itertools import combinations
+from __future__ import annotations
 
+from itertools import combinations
 import numpy as np
 
 from data_gen import resample

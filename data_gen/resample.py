@@ -8,6 +8,8 @@ Truncation to uint8 shows the last bit. So every sum here is made of element-wis
 BLAS, and no np.exp, whose last bit depends on the NumPy version and the CPU.
 """
 
+from __future__ import annotations
+
 from decimal import Decimal
 from functools import cache
 from typing import NamedTuple

@@ -3,11 +3,14 @@
 A source is an array, an .npz with one array or one called `x_train`, `digits` or `background`, or a picture file.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import socket
 import sys
+from typing import Union
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from data_gen.errors import DataError, one_line
 from data_gen.files import is_npz, read_array
 from data_gen.video import open_picture, resize, shown
 
-PictureSource = str | os.PathLike | np.ndarray | None
+PictureSource = Union[str, os.PathLike, np.ndarray, None]
 
 KERAS = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": ""}
 DIGITS_NEEDED = "uint8 [2 or more, 28, 28]; the first two are used"

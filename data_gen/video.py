@@ -5,6 +5,8 @@ parts white; each frame of a video comes once. Pillow reads PNG and GIF. Videos 
 `[video]`), one package that brings its own decoder.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os

@@ -1,5 +1,7 @@
 """The convolutional and learned-constant blocks (`nn/network/blocks.py` of the original)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -5,6 +5,8 @@ as logarithms, and integrates them: five sub-steps of dt/5 in each call. State: 
 [B, 2N], laid out x1, y1, x2, y2, … in pixels and pixels per unit time.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import tensorflow as tf

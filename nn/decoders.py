@@ -1,5 +1,7 @@
 """From positions to frames, fast: the same numbers as `nn.plain`, which reads like the paper (section 3.3)."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from nn.blocks import softmax_with_background

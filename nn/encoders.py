@@ -1,5 +1,7 @@
 """From frames to positions, and from positions to velocities (paper section 3.2)."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import tensorflow as tf

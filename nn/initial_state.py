@@ -4,6 +4,8 @@ The paper's velocity net has to learn what a velocity is. Here the state is fitt
 comes closest to all L encoded positions, in least squares, by a few Gauss–Newton steps.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from nn.cells import ODECell

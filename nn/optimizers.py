@@ -4,6 +4,8 @@ Keras's rules have other defaults: its RMSprop starts its accumulator at zero, w
 its Adam's epsilon is 1e-7 in place of 1e-8.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,6 +3,8 @@
 Read this one first. `nn.decoders` computes the same numbers faster; every golden and gradient holds for both.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import tensorflow as tf

@@ -4,6 +4,8 @@ The original samples a template at x = (x_s + 1)·(w − 1.01)/2 for x_s in [−
 zero, with a hard edge, wherever floor(x) lies outside 0 … w − 2.
 """
 
+from __future__ import annotations
+
 import functools
 import warnings
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Names of objects that look the same. Not in the original, whose objects have looks of their own."""
 
+from __future__ import annotations
+
 from itertools import permutations
 
 import tensorflow as tf

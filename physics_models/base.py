@@ -1,5 +1,7 @@
 """BaseNet: training, evaluation, optimizer and learning rate (`nn/network/base.py` of the original)."""
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,8 @@ Both kinds come down to arrays by the original's variable names (`net/encoder/co
 depends on the version of Keras.
 """
 
+from __future__ import annotations
+
 import errno
 import glob
 import os

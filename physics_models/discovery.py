@@ -4,6 +4,8 @@ The paper finds objects by the reconstruction alone, and not with every seed. Wh
 steps of the stage `autoencoder` (`physics_models.supervision`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """Mistakes of the user's, and how a command reports them: one line on stderr, exit code 1."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os

@@ -1,5 +1,7 @@
 """The experiment folder: its marker, its lock and log file, files written whole or not at all, and signals."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
@@ -159,7 +161,7 @@ class LogFile(logging.FileHandler):
             raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
         self.setFormatter(logging.Formatter(LOG_FORMAT))
 
-    def __enter__(self) -> "LogFile":
+    def __enter__(self) -> LogFile:
         """Begin to log."""
         logging.getLogger("tf").addHandler(self)
         return self
@@ -322,7 +324,7 @@ class StopOnSignal:
         """Whether a signal has come."""
         return self.signal != 0
 
-    def __enter__(self) -> "StopOnSignal":
+    def __enter__(self) -> StopOnSignal:
         """Begin to note signals."""
         if threading.current_thread() is threading.main_thread():
             for number in [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]:

@@ -5,6 +5,8 @@
 RUN_DIR is the folder of an experiment, this port's or the original's; OUT_DIR a new folder.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 from os.path import expanduser

@@ -1,5 +1,7 @@
 """The network from Python: load a trained one from its experiment's folder, and predict how a video goes on."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 from dataclasses import asdict

@@ -5,6 +5,8 @@ themselves, and every path for UTF-8. So it reads and writes under plain names, 
 on the disk is read and written by Python.
 """
 
+from __future__ import annotations
+
 import contextlib
 import secrets
 import shutil

@@ -1,5 +1,7 @@
 """PhysicsNet, the paper's Figure 1 from left to right (`nn/network/physics_models.py` of the original)."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -193,7 +195,7 @@ class PhysicsNet(BaseNet):
         return {"task": asdict(self.task), "autoencoder_loss": self.autoencoder_loss, **self.settings}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "PhysicsNet":
+    def from_config(cls, config: Mapping[str, Any]) -> PhysicsNet:
         """The network of a `get_config()`; a `KeyError`, `TypeError` or `ValueError` for a damaged one.
 
         Names that the constructor does not know, as in the markers of version 1, are ignored.

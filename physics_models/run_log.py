@@ -6,6 +6,8 @@ repeats the one before it, time stamp included, counts once. A resumed run logs 
 line counts.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import datetime

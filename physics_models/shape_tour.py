@@ -6,6 +6,8 @@ The numbers are read off the network's own tensors while TensorFlow traces it; n
 all tasks side by side, and says what the symbols are.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 from unittest import mock

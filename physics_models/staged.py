@@ -9,6 +9,8 @@ The original trains all parts at once from the start (`--schedule=joint`). Here,
 A stage's batches depend on the seed, the stage and the step alone, so that a resumed run takes the same steps.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

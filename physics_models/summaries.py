@@ -1,5 +1,7 @@
 """TensorBoard's summaries of a training: `tensorboard --logdir=<save_dir>/tb` shows them."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 from pathlib import Path

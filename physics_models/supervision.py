@@ -5,6 +5,8 @@ still pixels, and the positions to the objects' centres. The supervision fades o
 reconstruction loss alone.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The task table (`runners/run_physics.py` of the original)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 from physics_models.errors import ExperimentError

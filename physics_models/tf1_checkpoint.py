@@ -8,6 +8,8 @@ Every array keeps its name, shape and bits. Training and evaluation here read th
 importing one only changes the format. TF1's format has no place for the epoch and the iteration.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 import tempfile

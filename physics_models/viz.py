@@ -1,5 +1,7 @@
 """Pictures of frames (`nn/utils/viz.py` of the original)."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,6 +5,8 @@
 It uses argparse instead of absl's flags: it takes two positional arguments and no flag of the experiments.
 """
 
+from __future__ import annotations
+
 from os.path import expanduser
 from pathlib import Path
 

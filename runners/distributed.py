@@ -1,5 +1,7 @@
 """Training on all GPUs of a machine, or on the workers that TF_CONFIG names, by TensorFlow's own strategies."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os

@@ -1,5 +1,7 @@
 """What a measurement is made on: software and hardware; and the memory that this process takes."""
 
+from __future__ import annotations
+
 import os
 import platform
 import re

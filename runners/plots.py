@@ -1,5 +1,7 @@
 """Matplotlib for the commands: their figures are the same whatever MPLBACKEND and matplotlibrc say."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys

@@ -15,6 +15,8 @@ discovery.md how well the objects are found. `--films` runs run_video.py on made
 writes into films.md how far off they are, and how often the error bars hold them.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json

@@ -1,5 +1,7 @@
 """Flags that every runner shares, the console logger, and errors in one line (`runners/run_base.py`)."""
 
+from __future__ import annotations
+
 import logging
 import math
 import os

@@ -5,6 +5,8 @@ PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --ba
 Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables.
 """
 
+from __future__ import annotations
+
 import itertools
 import sys
 import time

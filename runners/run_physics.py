@@ -3,6 +3,8 @@
 PYTHONPATH=. python runners/run_physics.py --task=spring_color --save_dir=<dir> --color=true …
 """
 
+from __future__ import annotations
+
 import functools
 import logging
 import sys

@@ -10,6 +10,8 @@ the order in which the original shuffles it, without a seed, has no effect but r
 rounding alone leads is measured by a second run of the port, with another order.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os

@@ -1,5 +1,7 @@
 """Flags of `--schedule=staged` and `--schedule=autoencoder`, and the run that they describe."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

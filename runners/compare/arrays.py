@@ -4,6 +4,8 @@ An evaluation walks through its split in a shuffled order (the original's `DataI
 batch: a sequence has another place in the other run's `outputs.npz`, or none. So sequences are matched by their frames.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping

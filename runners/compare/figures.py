@@ -1,5 +1,7 @@
 """The pictures of a comparison: curves of both runs in one plot, and rows of frames."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

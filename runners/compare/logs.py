@@ -1,5 +1,7 @@
 """The logs of two experiments: flags, losses, learned parameters, speed."""
 
+from __future__ import annotations
+
 import functools
 import math
 

@@ -1,12 +1,14 @@
 """A report of paragraphs, tables and pictures, written as text or as one self-contained HTML page."""
 
+from __future__ import annotations
+
 import base64
 import html
 import re
 import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from physics_models.errors import ExperimentError
 
@@ -39,7 +41,7 @@ class Picture(NamedTuple):
     run: str = ""  # "A" for a picture of run A, in the page's left half; "B", in the right half
 
 
-Block = Paragraph | Table | Picture
+Block = Union[Paragraph, Table, Picture]
 
 
 class Section(NamedTuple):

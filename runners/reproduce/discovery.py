@@ -4,6 +4,8 @@
 and one naming for all frames; `ok_unnamed` lets every frame have its own naming.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import statistics

@@ -1,5 +1,7 @@
 """The paper's Figure 2 (future frames, against the truth and an LSTM) and Figure 4 (what objects look like)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The numbers and pictures of one finished run, to be compared with the paper's."""
 
+from __future__ import annotations
+
 import itertools
 import re
 from dataclasses import replace

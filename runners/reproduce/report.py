@@ -1,5 +1,7 @@
 """reproduction.md and .json: the measured runs beside the paper's numbers."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil

@@ -1,5 +1,7 @@
 """Videos of grey shapes of equal brightness, made to test what finds objects without their colors (NumPy)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

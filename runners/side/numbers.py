@@ -1,5 +1,7 @@
 """What two runs side by side say: differences of losses, frames, parameters and weights; time and memory."""
 
+from __future__ import annotations
+
 import functools
 import json
 import math

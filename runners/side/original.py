@@ -1,5 +1,7 @@
 """The original and its Python 3.6: what must be there, and how to make it."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os

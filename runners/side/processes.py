@@ -1,5 +1,7 @@
 """A program as a process of its own: its progress, the memory that it takes, and its end."""
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import logging
