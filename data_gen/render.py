@@ -6,6 +6,7 @@ A disc on a black canvas depends only on its integer centre there: its picture i
 from __future__ import annotations
 
 from itertools import combinations
+
 import numpy as np
 
 from data_gen import resample

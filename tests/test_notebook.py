@@ -116,7 +116,8 @@ def run_first_cell(path: Path, folder: Path, pythonpath: str = "", repository: s
     code = source(first).replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
     code = code.replace('"-m", "pip", "install"', '"-m", "pip", "--version"') + "\nprint(ROOT)"
     environment = {**os.environ, "PYTHONPATH": pythonpath}
-    return subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-S", "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @each_notebook
@@ -126,6 +127,23 @@ def test_its_first_cell_finds_the_project_or_says_how_to_get_it(path, tmp_path):
         assert run_first_cell(path, folder, pythonpath).stdout.strip() == str(ROOT)
     neither = run_first_cell(path, tmp_path)
     assert neither.returncode == 1 and len(neither.stderr.strip().splitlines()) == 1 and "REPOSITORY" in neither.stderr
+
+
+@each_notebook
+def test_a_wrong_address_is_said_in_one_line(path, tmp_path):
+    done = run_first_cell(path, tmp_path, repository=str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith(f"git cannot clone {tmp_path / 'nowhere'}")
+
+
+@each_notebook
+def test_its_first_cell_runs_a_second_time_after_it_has_cloned(path, tmp_path):
+    """It finds its own clone, and does not clone again."""
+    for file in ("tests/golden/blocks.npz", "physics_models/physics_net.py"):
+        (tmp_path / "paig" / file).parent.mkdir(parents=True)
+        (tmp_path / "paig" / file).touch()
+    done = run_first_cell(path, tmp_path, repository=str(tmp_path / "nowhere"))
+    assert done.stdout.strip() == str(tmp_path / "paig"), done.stderr
 
 
 @pytest.mark.slow

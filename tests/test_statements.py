@@ -226,3 +226,14 @@ def test_the_upgraded_original_under_the_shim(tmp_path):
     done = subprocess.run(run, cwd=tmp_path / "new", env=environment, capture_output=True, text=True, check=True)
     count, upgraded, corrected = done.stdout.split()
     assert (count, round(float(upgraded), 1)) == ("26", 0.5) and float(corrected) < 1e-5
+
+
+def test_a_block_of_tensorflow_1_needs_a_graph_under_tensorflow_2():
+    """The course says so where it says how to read it; the lessons' runner does so."""
+    block = compile(course.lessons()[0].blocks["tf1"][1], "block", "exec")
+    names = {"tf": tf.compat.v1, "np": np, "losses": np.float32([1, 3]), "size": 2}
+    with pytest.raises(RuntimeError, match="eager execution"):
+        exec(block, names)
+    with tf.Graph().as_default():
+        exec(block, names)
+    assert names["result"] == 2.0

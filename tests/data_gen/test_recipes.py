@@ -67,7 +67,6 @@ def test_frames_meta_and_picture(task, tmp_path, splits):
     assert {name: meta["physics"][name] for name in recipe.physics} == recipe.physics
     assert meta["physics"]["seq_len"] == 12 and meta["physics"]["img_size"] == recipe.img_size
     assert result["seconds"] > 0
-    assert steps[-1] == (11, 11) and steps == sorted(steps)
     picture = path.with_name("data_samples.jpg")
     from PIL import Image
 
