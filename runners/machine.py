@@ -27,7 +27,7 @@ def describe(stack: dict[str, Any]) -> str:
     """A `stack()` in a line."""
     gpus = ", ".join(stack["gpus"]) or "no GPU"
     versions = f"TensorFlow {stack['tensorflow']}, Python {stack['python']}"
-    return f"{versions}, {stack['cores']} cores of {stack['processor']}, {gpus}"
+    return f"{versions}, {stack['cores']} core{'s' * (stack['cores'] != 1)} of {stack['processor']}, {gpus}"
 
 
 def peak_gb(pid: int | str = "self") -> float:

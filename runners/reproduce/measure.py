@@ -203,12 +203,12 @@ def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Sta
 
 
 def describe_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
-    """The entry of a run that did not find its objects: what was run on what, its seconds and the seeds tried."""
+    """The entry of a run that did not find its objects: what was run on what, and its seconds."""
     log = folder / LOG
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     moments = [datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp() for stamp in TIME.findall(text)]
     gaps = [later - earlier for earlier, later in zip(moments, moments[1:])]
     return {
         "task": task, "seed": seed, "found": False, "stack": machine.describe(machine.stack()),
-        "wall_s": sum(gap for gap in gaps if 0 < gap < PAUSE), "seeds_tried": 1 + text.count("starts again with seed"),
+        "wall_s": sum(gap for gap in gaps if 0 < gap < PAUSE),
     }  # fmt: skip

@@ -33,10 +33,11 @@ PICTURES = {
 HEADING = """# The paper's results, run again
 
 Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; only the paper's numbers (its
-Table 1) are typed in by hand. All runs are `--schedule=staged`; those called `-corrected` have
-`--vel_encoder=gauss_newton --calibrated_coords` as well. Positions are in pixels, losses those of the test file as in
-the log (squared error per frame); *stretch* is encoded lengths over true ones, and time is that of the runs' logs,
-whatever else ran on the machine. Made with
+Table 1) are typed in by hand. All runs had help that the paper does not have: training in stages, the first of them
+supervised by motion, which is computed from the frames alone and faded out ([discovery.md](discovery.md)). Those called
+`-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well. Each seed was run once. Positions are in
+pixels, losses those of the test file as in the log (squared error per frame); *stretch* is encoded lengths over true
+ones, and time is that of the runs' logs, whatever else ran on the machine. Made with
 """
 
 
@@ -92,7 +93,7 @@ def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
 
 
 def seed_row(run: Entry) -> dict[str, str]:
-    """The row of one run: parameters, losses, position errors, SSIM, seeds tried, time."""
+    """The row of one run: parameters, losses, position errors, SSIM, time."""
     learned, values = "objects not found", dict.fromkeys((*LOSSES, *MEASURED))
     if run["found"]:
         parameters = {name: value for name, value in run["parameters"].items() if name not in UNLEARNED}
@@ -105,7 +106,7 @@ def seed_row(run: Entry) -> dict[str, str]:
     return {
         "seed": str(run["seed"]), "learned": learned,
         **{name: number(value, 5 if name == "stretch" else 3) for name, value in values.items()},
-        "seeds tried": str(run["seeds_tried"]), "minutes": f"{run['wall_s'] / 60:.1f}",
+        "minutes": f"{run['wall_s'] / 60:.1f}",
     }  # fmt: skip
 
 
