@@ -1,6 +1,7 @@
 """Measure speed and memory: a training step, an evaluated batch, time to the first step, arithmetic.
 
 PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --batch_sizes=16,100 [--naive]
+PYTHONPATH=. python runners/run_benchmark.py --scale                    cost against batch size, T, N and H
 
 Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables.
 """
@@ -8,12 +9,13 @@ Each configuration runs in a process of its own, on random frames: no data file 
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import time
 import timeit
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -31,10 +33,20 @@ from runners.run_base import FLAGS, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
-flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed", lower_bound=1)
+flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed")
 flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain as well")
+flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
 
+# A training step against one size at a time, all else small enough for a laptop: a task, and batch sizes and changes of
+# the task's row. T grows with the predicted frames.
+SCALES: dict[str, tuple[str, list[tuple[int, dict[str, int]]]]] = {
+    "batch": ("spring_color", [(b, {}) for b in (16, 50, 100, 200, 400)]),
+    "T": ("spring_color", [(16, {"train_len": t, "pred_steps": t - 6}) for t in (12, 25, 50, 100)]),
+    "N": ("spring_color", [(16, {"n_objs": n}) for n in (2, 3, 4, 6, 8)]),
+    "N, gravity": ("3bp_color", [(16, {"n_objs": n}) for n in (2, 4, 8)]),
+    "H": ("spring_color", [(8, {"img_size": h}) for h in (32, 36, 48, 64, 96, 128)]),
+}
 MATMUL_SIDE = 2048
 # Which of the output and the inputs is what a convolution gives, or its gradient, [B, H, W, C]; and which the kernel.
 CONVOLUTIONS = {
@@ -44,18 +56,21 @@ TITLES = {"train": "Training step", "eval": "Evaluated batch"}
 HEADING = """Milliseconds: the median of the timed steps (minimum – maximum), on random frames. GFLOP: the convolutions
 and matrix products of the traced step, forwards and backwards, two operations per multiplication and addition. Share:
 of the machine's own rate in products of float32 matrices of side 2048. First: seconds from the start of the process to
-the end of the first step. Memory: the most that the process holds."""
+the end of the first step. Memory: the most that the process holds. Exponent: of the growth from the row before, 1 is
+linear. From 40 pixels on the network is the original's larger U-Net."""
 
 Record = dict[str, Any]  # a configuration and its numbers
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What to measure: a `part` of `TITLES`, at one batch size."""
+    """What to measure: a `part` of `TITLES`, at one batch size; `changes` are those to the task's row."""
 
     part: str
     task: str
     batch: int
+    scale: str = ""  # the series of `SCALES` that it belongs to
+    changes: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)  # of PhysicsNet
 
 
@@ -72,6 +87,8 @@ def main(argv: list[str]) -> None:
 
 def configurations_from_flags() -> list[Configuration]:
     """What to measure; an `ExperimentError` for flags that make no sense."""
+    run_base.check_positive("steps")
+    run_base.check_choice("device", ("", "cpu", "gpu"))
     tasks = list(TASKS) if FLAGS.tasks == ["all"] else FLAGS.tasks
     if not tasks or not set(tasks) <= TASKS.keys():
         raise ExperimentError(f"--tasks={','.join(tasks)}: choose from {', '.join(TASKS)}, or all")
@@ -79,6 +96,12 @@ def configurations_from_flags() -> list[Configuration]:
     if not batches or 0 in batches:
         raise ExperimentError(f"--batch_sizes={','.join(FLAGS.batch_sizes)}: give whole numbers from 1, as in 16,100")
     options = {"mixed_precision": True} if FLAGS.mixed_precision else {}
+    if FLAGS.scale:
+        return [
+            Configuration("train", task, batch, name, changes, options=options)
+            for name, (task, sizes) in SCALES.items()
+            for batch, changes in sizes
+        ]
     naive = [("train", {**options, "decoder_type": "conv_st_decoder_plain"})] if FLAGS.naive else []
     parts = [("train", options), *naive, ("eval", options)]
     cases = itertools.product(tasks, batches, parts)
@@ -103,7 +126,7 @@ def measure(configuration: Configuration, started: float) -> Record:
     if not FLAGS.is_parsed():  # the new process has the command line, not yet read
         FLAGS(sys.argv)
         run_base.choose_device()
-    part, task = configuration.part, TASKS[configuration.task]
+    part, task = configuration.part, replace(TASKS[configuration.task], **configuration.changes)
     tf.keras.utils.set_random_seed(0)
     net = PhysicsNet(task, autoencoder_loss=3.0, **configuration.options)
     net.build_optimizer(3e-4)
@@ -167,24 +190,36 @@ def markdown(records: list[Record]) -> str:
     """The tables of all `records`, measured on one stack."""
     text = [f"{HEADING} Made with {machine.describe(records[-1]['stack'])}."]
     for part, title in TITLES.items():
-        rows = [row(r) for r in records if r["part"] == part]
+        rows = [row(r) for r in records if r["part"] == part and not r["scale"]]
         text += ["", f"### {title}", "", *table(rows)] if rows else []
+    for name in dict.fromkeys(r["scale"] for r in records if r["scale"]):
+        series = [r for r in records if r["scale"] == name]
+        rows = [{name: str(size_of(r)), **row(r, before)} for r, before in zip(series, [None, *series])]
+        text += ["", f"### Cost against {name}", "", *table(rows)]
     return "\n".join(text)
 
 
-def row(record: Record) -> dict[str, str]:
-    """One line of a table."""
-    ms, rate = record["median_ms"], 1000 * record["batch"] / record["median_ms"]
+def row(record: Record, before: Record | None = None) -> dict[str, str]:
+    """One line of a table; in a series, with p of the growth of the time as size^p from the record `before`."""
+    ms, batch = record["median_ms"], record["batch"]
     options = [name if value is True else str(value) for name, value in record["options"].items()]
-    cells = {
-        "task": ", ".join([record["task"], *options]), "B": str(record["batch"]),
-        "ms": f"{ms:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})",
-        "sequences/s": f"{rate:.0f}", "frames/s": f"{rate * record['frames']:.0f}",
-    }  # fmt: skip
+    cells = {"task": ", ".join([record["task"], *options]), "B": str(batch)}
+    cells["ms"] = f"{ms:.0f} ({min(record['ms']):.0f} – {max(record['ms']):.0f})"
+    if record["scale"]:
+        growth = before and math.log(ms / before["median_ms"]) / math.log(size_of(record) / size_of(before))
+        cells["exponent"] = f"{growth:.2f}" if before else "–"
+    else:
+        rate = 1000 * batch / ms
+        cells |= {"sequences/s": f"{rate:.0f}", "frames/s": f"{rate * record['frames']:.0f}"}
     if "gflop" in record:
         share = 1000 * record["gflop"] / ms / record["matmul_gflops"]
         cells |= {"GFLOP": f"{record['gflop']:.1f}", "share": f"{share:.0%}"}
     return {**cells, "first, s": f"{record['first_s']:.1f}", "memory, GB": f"{record['peak_gb']:.2f}"}
+
+
+def size_of(record: Record) -> int:
+    """The size that varies in the series of `record`: the first change to its task, or the batch."""
+    return next(iter(record["changes"].values()), record["batch"])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def benchmark():
 
 def record(part="train", **changes):
     base = {
-        "part": part, "task": "spring_color", "batch": 100, "options": {},
+        "part": part, "task": "spring_color", "batch": 100, "scale": "", "changes": {}, "options": {},
         "ms": [400.0, 500.0, 600.0], "median_ms": 500.0, "first_s": 9.0, "peak_gb": 1.5, "frames": 12,
         "gflop": 50.0, "matmul_gflops": 200.0, "stack": STACK,
     }  # fmt: skip
@@ -118,12 +118,19 @@ def test_flags_choose_what_is_measured(benchmark):
         {"mixed_precision": True, "decoder_type": "conv_st_decoder_plain"},
         {"mixed_precision": True},
     ]
+    scales = asked("--scale")
+    assert {each.scale for each in scales} == {"batch", "T", "N", "N, gravity", "H"}
+    assert [each.batch for each in scales if each.scale == "batch"] == [16, 50, 100, 200, 400]
 
 
-def test_tables_hold_rates_and_shares(benchmark):
+def test_tables_hold_rates_shares_and_exponents(benchmark):
     text = benchmark.markdown([record(), record("eval", frames=30)])
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 2400 | 50.0 | 50% | 9.0 | 1.50 |" in text
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 6000 | 50.0 | 50% | 9.0 | 1.50 |" in text
+    sizes = [record(scale="H", batch=8, changes={"img_size": h}, median_ms=h * h) for h in (32, 64)]
+    text = benchmark.markdown([*sizes, *(record(scale="batch", batch=b, median_ms=b) for b in (16, 100))])
+    assert "| 64 | spring_color | 8 | 4096 (400 – 600) | 2.00 | 50.0 | 6% | 9.0 | 1.50 |" in text
+    assert "| 100 | spring_color | 100 | 100 (400 – 600) | 1.00 |" in text
 
 
 @pytest.mark.parametrize(
