@@ -270,17 +270,16 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
 def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[float], None]) -> dict[str, float]:
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
-    That is the standard deviation of the mean times Student's factor for so few. Each counts by what its own fit says
-    of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's place of its film.
+    That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole
+    fit's trajectory there says of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's place of its film.
     """
     results, weights, count = [], [], len(whole.shared)
 
     def solve(problem: _Problem, start: np.ndarray) -> None:
-        solved, residuals, robustness = problem.solve(start)
-        matrix, _ = problem.normal(problem.linear(solved), robustness)
+        matrix, _ = problem.normal(problem.linear(start), [np.ones_like(t.positions) for t in problem.tracks])
         inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
-        results.append(solved)
         weights.append(1.0 / np.maximum(np.diag(inverse)[:count], 1e-300))
+        results.append(problem.solve(start)[0])
 
     for i, track in enumerate(whole.tracks):
         progress(i / len(whole.tracks))

@@ -184,10 +184,11 @@ def measure(
     findings = check_objects(found, verdict)
     note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
     gap = mean_gap(films[0])
-    tracks = [
-        Track(refine_positions(net, f.frames, encode_all(net, f.frames[None])[0]).astype(float), times(f, gap))
-        for f in films
-    ]
+    tracks = []
+    for film in films:
+        encoded = encode_all(net, film.frames[None])[0]
+        places = refine_positions(net, film.frames, encoded, Countdown(f"positions in {film.name}"))
+        tracks.append(Track(places.astype(float), times(film, gap)))
     chosen, fit, numbers, scene = np.arange(2 * task.n_objs), None, [], None
     if not findings.fatal:
         note.info("fitting the trajectory")
