@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_gen.film import FEWEST_FRAMES, Film
 from physics_models import stretch
 from physics_models.film_results import SYSTEMS, Findings, merge
 from physics_models.fit import Fit, Track, fit_films
 from physics_models.fit_start import swings
 from physics_models.physics_net import CELLS
 
+FEWEST = 12  # frames of a part
 Progress = Callable[[float], None]
 
 
@@ -56,17 +56,8 @@ def fit_part(
     if cell.n_objs == 1 and swings(cell):
         rests = [path - track.positions[part] for path, track, part in zip(fit.trajectories, tracks, parts)]
         closer = [slice(p.start + f.start, p.start + f.stop) for p, f in zip(parts, map(stretch.followed, rests))]
-        if closer != parts and min(p.stop - p.start for p in closer) >= FEWEST_FRAMES:
+        if closer != parts and min(p.stop - p.start for p in closer) >= FEWEST:
             parts = closer
             cut = [track.part(part) for track, part in zip(tracks, parts)]
             fit = fit_films(cell, cut, damped, progress)
     return list(parts), fit, Findings([why] if why else [], [])
-
-
-def shown_part(film: Film, part: slice) -> Findings:
-    """A remark on what is left out of a film."""
-    clock, unit = film.clock()
-    if part == slice(0, len(clock)):
-        return Findings([], [])
-    ends = f"{clock[part.start]:.4g} to {clock[part.stop - 1]:.4g} {unit}"
-    return Findings([], [f"{film.name}: only {ends} is fitted; else the object rests, or something holds or stops it"])

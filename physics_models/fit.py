@@ -270,8 +270,9 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
 def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[float], None]) -> dict[str, float]:
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
-    That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole
-    fit's trajectory there says of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's place of its film.
+    That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole fit's
+    trajectory there says of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's
+    place of its film.
     """
     results, weights, count = [], [], len(whole.shared)
 

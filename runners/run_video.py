@@ -23,9 +23,10 @@ from data_gen.film import Film, FilmSettings, read_films
 from physics_models import discovery, experiment, motion
 from physics_models.errors import CommandParser, ExperimentError, exit_with_message, reporting
 from physics_models.experiment import Interrupted, LogFile
-from physics_models.film_fit import fit_best, shown_part
+from physics_models.film_fit import fit_best
 from physics_models.film_results import (
     SYSTEMS,
+    Findings,
     Known,
     check_fit,
     check_motion,
@@ -211,6 +212,15 @@ def measure(
     for film, xy in zip(films, places):
         findings = merge(findings, check_motion(xy, blob_sizes(film, found), options.img_size, film.repeated))
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
+
+
+def shown_part(film: Film, part: slice) -> Findings:
+    """A remark on what is left out of a film."""
+    clock, unit = film.clock()
+    if part == slice(0, len(clock)):
+        return Findings([], [])
+    ends = f"{clock[part.start]:.4g} to {clock[part.stop - 1]:.4g} {unit}"
+    return Findings([], [f"{film.name}: only {ends} is fitted; else the object rests, or something holds or stops it"])
 
 
 def clock(film: Film) -> str:

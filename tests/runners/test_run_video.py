@@ -12,7 +12,6 @@ import pytest
 from command import run_command
 
 from data_gen.film import Film
-from physics_models.film_fit import shown_part
 from physics_models.library import load_network
 from physics_models.supervision import Verdict
 from runners import run_video
@@ -133,8 +132,8 @@ def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
 
 def test_a_film_that_is_fitted_in_part_says_so():
     film = Film("a.mp4", np.zeros((40, 4, 4, 3), np.uint8), np.arange(40) / 20, 1.0, (0, 0), 0.0, 1)
-    assert shown_part(film, slice(0, 40)) == ([], [])
-    assert "a.mp4: only 0.5 to 1.45 s is fitted" in shown_part(film, slice(10, 30)).warnings[0]
+    assert run_video.shown_part(film, slice(0, 40)) == ([], [])
+    assert "a.mp4: only 0.5 to 1.45 s is fitted" in run_video.shown_part(film, slice(10, 30)).warnings[0]
 
 
 def real(tmp_path, name: str, *arguments: str):
