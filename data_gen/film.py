@@ -19,6 +19,8 @@ from data_gen.video import decoded_frames, entries, kind_of, load_video, read_an
 
 MOST_FRAMES = 1500  # of a film; of a longer one, every second, third, … frame is taken
 FEWEST_FRAMES = 12
+FLICKER = 0.005  # standard deviation of the frames' brightness, as a share of it: below it is left as it is
+DARK = 30  # grey levels; darker and brighter pixels do not tell the exposure
 MASKED = 128  # grey level of what is painted over
 Box = tuple  # (x, y, width, height) in the video's own pixels
 
@@ -47,10 +49,18 @@ class Film(NamedTuple):
     corner: tuple[float, float]  # (x, y) of the frames' upper left corner in the video's own pixels
     repeated: float  # share of the frames that repeated the one before, and were left out
     every: int
+    first: int = 0  # of the frames that were read
+
+    def part(self, frames: slice) -> Film:
+        """Some of its frames, one after the other."""
+        seconds = None if self.seconds is None else self.seconds[frames]
+        return self._replace(frames=self.frames[frames], seconds=seconds, first=self.first + (frames.start or 0))
 
     def clock(self) -> tuple[np.ndarray, str]:
         """When each frame was taken [T], and the unit: seconds, or frames of the file where the times are unknown."""
-        return (np.arange(len(self.frames)) * self.every, "frames") if self.seconds is None else (self.seconds, "s")
+        if self.seconds is not None:
+            return self.seconds, "s"
+        return (self.first + np.arange(len(self.frames))) * self.every, "frames"
 
     def in_video(self, positions: np.ndarray) -> np.ndarray:
         """Positions [..., 2] in the video's own pixels, of those in the frames' pixels."""
@@ -63,13 +73,17 @@ def read_films(path: str | Path, settings: FilmSettings) -> list[Film]:
     Raises `DataError` for what cannot be read, is too short, or does not lie in the video.
     """
     path = Path(path)
-    films = entries(path)[1] if path.is_dir() else []
-    return [_read(film, settings) for film in films or [path]]
+    films = []
+    for film in (entries(path)[1] if path.is_dir() else []) or [path]:
+        sequences = load_video(film) if film.is_dir() or kind_of(film) == "npz" else [None]
+        names = [film.name] if len(sequences) == 1 else [f"{film.name}[{i}]" for i in range(len(sequences))]
+        films += [_read(film, name, _frames(film, some), settings) for name, some in zip(names, sequences)]
+    return films
 
 
-def _read(path: Path, settings: FilmSettings) -> Film:
+def _read(path: Path, name: str, frames: Generator, settings: FilmSettings) -> Film:
     squares, place, seconds = [], (1.0, (0.0, 0.0)), None
-    with contextlib.closing(_frames(path)) as frames:
+    with contextlib.closing(frames):
         while True:
             try:
                 square, place = _square(next(frames), path, settings)
@@ -93,22 +107,34 @@ def _read(path: Path, settings: FilmSettings) -> Film:
             "see --start, --stop and --every"
         )
     times = None if seconds is None else clock[chosen] / settings.speed
-    return Film(path.name, np.stack([squares[i] for i in chosen]), times, *place, repeated, every)
+    return Film(name, steady(np.stack([squares[i] for i in chosen])), times, *place, repeated, every)
 
 
-def _frames(path: Path) -> Generator[np.ndarray, None, Sequence[float] | None]:
-    """The frames [h, w, 3] of a film; the generator returns the seconds at which each is shown, None if unknown."""
-    kind = None if path.is_dir() else kind_of(path)
-    if kind == "video":
+def steady(frames: np.ndarray) -> np.ndarray:
+    """uint8 frames [T, H, H, 3] with the exposure of their median, where it changes by more than `FLICKER`."""
+    usual = np.median(frames[:: -(-len(frames) // 50)], axis=0)
+    lit = (usual > DARK) & (usual < 255 - DARK)
+    if not lit.any():
+        return frames
+    gains = np.array([np.median(frame[lit] / usual[lit]) for frame in frames])
+    if np.std(gains) < FLICKER:
+        return frames
+    return np.stack([(f / gain).clip(0, 255).round().astype(np.uint8) for f, gain in zip(frames, gains)])
+
+
+def _frames(path: Path, sequence: np.ndarray | None) -> Generator[np.ndarray, None, Sequence[float] | None]:
+    """The frames [h, w, 3] of a film; the generator returns the seconds at which each is shown, None if unknown.
+
+    `sequence` [T, h, w, C] are its frames where they are PNG frames or from an .npz.
+    """
+    if sequence is not None:
+        yield from (np.repeat(frame, 3 // frame.shape[-1], -1) for frame in sequence)
+        return None
+    if kind_of(path) == "video":
         return (yield from decoded_frames(path))
-    if kind == "animation":
-        frames, durations = read_animation(path)
-        yield from frames
-        return np.cumsum([0.0, *durations[:-1]]) / 1000.0 if any(durations) else None
-    for sequence in load_video(path):  # PNG frames or an .npz
-        for frame in sequence:
-            yield np.repeat(frame, 3 // frame.shape[-1], -1)
-    return None
+    frames, durations = read_animation(path)
+    yield from frames
+    return np.cumsum([0.0, *durations[:-1]]) / 1000.0 if any(durations) else None
 
 
 def _square(frame: np.ndarray, path: Path, settings: FilmSettings) -> tuple[np.ndarray, tuple]:

@@ -29,6 +29,7 @@ FORMATS = (
     "an .npz, a .gif, a video (.mp4, .mov, .webm, .mkv, .avi, .m4v), a folder of .png frames, "
     "or a folder with one of these for each recording"
 )
+UNEVEN = 1.5  # times the median, the longest time between two frames of a video
 CENTISECOND = 10.0  # ms: GIF rounds durations to it
 
 logger = logging.getLogger("tf")
@@ -78,8 +79,18 @@ def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
     elif kind == "animation":
         yield _stack(path, _animation_frames(path), size)
     else:
-        with contextlib.closing(decoded_frames(path)) as frames:
+        with contextlib.closing(_told_if_uneven(path, decoded_frames(path))) as frames:
             yield _stack(path, frames, size)
+
+
+def _told_if_uneven(path: Path, decoded: Generator[np.ndarray, None, list[float]]) -> Iterator[np.ndarray]:
+    """The frames; a warning where the times between them differ, for sequences have none."""
+    gaps = np.diff((yield from decoded))
+    if len(gaps) and (gaps.max() > UNEVEN * np.median(gaps) or gaps.min() * UNEVEN < np.median(gaps)):
+        logger.warning(
+            "%s: its frames are %.3g to %.3g s apart, but are taken as equally far apart in time",
+            path, gaps.min(), gaps.max(),
+        )  # fmt: skip
 
 
 def kind_of(path: Path) -> str:

@@ -17,6 +17,9 @@ from physics_models.experiment import write_atomically
 
 SAMPLE = 2500  # random frames that background, looks and counts are taken from
 CHUNK = 1000  # frames at a time
+COMPARED = 32  # pixels, side of the frames that are compared with each other
+CROWD, ALIKE = 0.3, 3.0  # share of the frames; two are alike below so many times the squared distance of some
+APART, FEWEST = 0.6, 8  # of the largest squared distance; frames in which the object has left its place
 PICTURE_FRAMES, TILE = 5, 192  # of objects.png; side of each in pixels
 PALETTE = np.array([[230, 60, 60], [60, 130, 255], [70, 200, 80], [240, 200, 40], [200, 90, 220], [60, 210, 220]]) / 255
 UNNAMED = np.array([[1.0, 0.6, 0.1]])
@@ -50,6 +53,29 @@ def scan(flat: np.ndarray, to_float: ToFloat) -> tuple[motion.Scene, dict[int, m
     scene = motion.find_scene(sample, random)
     blobs = motion.find_blobs(sample, scene)
     return scene, motion.find_kinds(blobs, motion.count_blobs(blobs, len(sample)), random)
+
+
+def spread_out(frames: np.ndarray, count: int) -> np.ndarray:
+    """Indices [`count`] of uint8 `frames` [F, H, H, C], with repetitions, in which no picture is a crowd of `CROWD`.
+
+    Of a motion that comes to rest most frames show the object at one place, and their median is no background. There,
+    frames in which it has left that place are the larger part.
+    """
+    step = max(frames.shape[1] // COMPARED, 1)
+    flat = frames[:, ::step, ::step].reshape(len(frames), -1) / np.float32(255.0)
+    flat -= flat.mean(0)
+    squares = np.square(flat).sum(1)
+    apart = squares[:, None] + squares - 2.0 * flat @ flat.T
+    alike = apart < ALIKE * np.quantile(apart[np.triu_indices(len(frames), 1)], CROWD**2 / 2)
+    away, crowd = apart[alike.sum(1).argmax()], alike[alike.sum(1).argmax()]
+    far = ~crowd & (away > APART * np.quantile(away[~crowd], 0.9)) if not crowd.all() else ~crowd
+    if crowd.mean() < CROWD or far.sum() < FEWEST:
+        return np.arange(count) % len(frames)
+    shares = 1.0 / alike.sum(1)
+    for some, share in ((far, 1.0), (crowd, 0.25), (~crowd & ~far, 0.35)):
+        shares[some] *= share / max(shares[some].sum(), 1e-9)
+    ends = np.cumsum(shares)
+    return np.searchsorted(ends / ends[-1], (np.arange(count) + 0.5) / count).clip(0, len(frames) - 1)
 
 
 def discover(frames: np.ndarray, n_objs: int, to_float: ToFloat) -> Discovery:

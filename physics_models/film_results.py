@@ -17,6 +17,7 @@ from physics_models.supervision import Verdict
 RESTS = 0.3  # pixels of a frame: a standard deviation of the positions below it is no motion
 FITS, FITS_WELL = 0.9, 0.98  # share of the positions' variance that the trajectory explains
 DETERMINED = 0.25  # standard deviation / value, above which a parameter has no value
+MANY = 0.25  # share of the frames that must show a number of objects
 MOST_OBJECTS = 3  # looked for, where one is asked for and more move
 COUNT_MARGIN = 0.1  # of agreement of looks, by which another number of objects fits better
 AT_EDGE, EDGE = 0.05, 1.0  # share of the frames, pixels of a frame
@@ -73,14 +74,18 @@ class Quantity(NamedTuple):
         return f"{self.value:.{digits}f} ± {self.error:.{digits}f} {self.unit}".rstrip()
 
 
-def quantities(name: str, fit: Fit, gap: float | None, pixel: float, known: Known, n_objs: int) -> list[Quantity]:
+def quantities(
+    name: str, fit: Fit, gap: float | None, pixel: float, known: Known, n_objs: int,
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> list[Quantity]:  # fmt: skip
     """The numbers to report of `fit`.
 
-    `gap`: seconds between two frames (None: unknown, the unit is then the frame); `pixel`: side of a frame's pixel in
-    the video's own pixels.
+    `gap`: seconds between two frames (None: unknown, the unit is then the frame); `pixel`, `corner`: side of a frame's
+    pixel, and the frame's upper left corner, in the video's own pixels.
     """
     time, second = (gap, "s") if gap else (1.0, "frame")
-    length, px = (pixel * known.meters_per_pixel, "m") if known.meters_per_pixel else (pixel, "px")
+    meters, px = (known.meters_per_pixel, "m") if known.meters_per_pixel else (1.0, "px")
+    length = pixel * meters
     p, e = fit.parameters, fit.errors
     found = []
 
@@ -90,8 +95,11 @@ def quantities(name: str, fit: Fit, gap: float | None, pixel: float, known: Know
     def add_swing(quantity: str, weight: str, times: float = 1.0) -> None:
         """`p[weight]`, an angular frequency squared, and its period; `times` the former is the latter's."""
         add(quantity, p[weight] / time**2, e[weight] / time**2, f"1/{second}²")
-        period = 2 * np.pi / np.sqrt(times * p[weight]) * time
-        add("period", period, period * e[weight] / p[weight] / 2, second)
+        omega2 = times * p[weight] - p.get("damping", 0.0) ** 2  # damping makes a swing slower
+        if omega2 > 0:
+            period = 2 * np.pi / np.sqrt(omega2) * time
+            spread = np.hypot(times * e[weight], 2 * p.get("damping", 0.0) * e.get("damping", 0.0))
+            add("period", period, period * spread / omega2 / 2, second)
 
     if name == "pendulum":
         add_swing("g_over_L", "g_over_L")
@@ -118,8 +126,8 @@ def quantities(name: str, fit: Fit, gap: float | None, pixel: float, known: Know
         for axis in ("g_x", "g_y"):
             add(axis, p[axis] * scale, e[axis] * scale, unit)
     else:
-        for wall in ("left", "right", "top", "bottom"):
-            add(wall, p[wall] * length, e[wall] * length, f"{px} of the frame")
+        for wall, edge in zip(("left", "right", "top", "bottom"), np.repeat(corner, 2)):
+            add(wall, p[wall] * length + edge * meters, e[wall] * length, px)
     if name in ("anchored_spring", "spring") and known.mass and gap:
         k = found[0]
         add("k", k.value * known.mass, k.error * known.mass, "N/m")
@@ -135,31 +143,42 @@ class Findings(NamedTuple):
     warnings: list[str]
 
 
+def merge(*findings: Findings) -> Findings:
+    """All remarks of several checks, each once."""
+    fatal, warnings = ([text for f in findings for text in f[i]] for i in (0, 1))
+    return Findings(list(dict.fromkeys(fatal)), list(dict.fromkeys(warnings)))
+
+
 def count_objects(every: dict[int, motion.Kinds], system: System) -> int:
     """How many objects to look for: the system's, or all that move, where the system has one and more are seen."""
-    likely = motion.estimate_n_objs(every)
+    likely = likely_number(every)
     if system.n_objs > 1 or not 1 < likely <= MOST_OBJECTS:
         return system.n_objs
     one = every[1].agreement if 1 in every else 0.0
     return likely if every[likely].agreement > one + COUNT_MARGIN else 1
 
 
+def likely_number(every: dict[int, motion.Kinds]) -> int:
+    """The number of objects, of those that many frames show: a shadow or the camera's noise is there now and then."""
+    return motion.estimate_n_objs({n: kinds for n, kinds in every.items() if kinds.share >= MANY} or every)
+
+
 def check_objects(found: Discovery, verdict: Verdict) -> Findings:
     """Whether the objects are found at all."""
     fatal, n_objs = [], found.n_objs
-    kinds, likely = found.kinds, motion.estimate_n_objs(found.every)
+    warnings, kinds, likely = [], found.kinds, likely_number(found.every)
     if kinds is None:
         fatal.append(f"{describe_count(found.every)}, not {n_objs}; mask others out, or give --n_objs")
     elif likely != n_objs and found.every[likely].agreement > kinds.agreement + COUNT_MARGIN:
         fatal.append(f"{describe_count(found.every)}, not {n_objs}; --mask_out or --crop what else moves")
     if kinds is not None and kinds.agreement < motion.FIXED_LOOKS:
-        fatal.append(
-            f"what moves has no fixed looks (they agree to {kinds.agreement:.0%} from frame to frame, "
-            f"{motion.FIXED_LOOKS:.0%} is needed): it turns, bends, or moves towards the camera"
+        warnings.append(
+            f"what moves looks different from frame to frame (agreement {kinds.agreement:.0%}): a spring or a string "
+            "belongs to it, or it turns, bends, or moves towards the camera; compare the pictures"
         )
     if not verdict.found:
         fatal.append(str(verdict))
-    return Findings(fatal, [])
+    return Findings(fatal, warnings)
 
 
 def check_motion(positions: np.ndarray, sizes: np.ndarray, side: int, repeated: float) -> Findings:

@@ -21,6 +21,7 @@ CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are
 DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
 SEGMENTS = 4
 STUDENT = 0.6  # Student's t of a 68 % interval is 1 + 0.6 / (n - 1), to 1 % for n of 4 or more
+FITTED = 0.6  # of the fit's time, roughly, when its error bars begin
 STEP = 1e-5  # of the numerical derivative, in a weight's own unit
 CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame counts less than half
 ROUNDS, TRIES, CONVERGED = 40, 8, 1e-6
@@ -33,6 +34,10 @@ class Track(NamedTuple):
 
     positions: np.ndarray
     times: np.ndarray
+
+    def part(self, frames: slice) -> Track:
+        """Some of its frames; times count from the first of them."""
+        return Track(self.positions[frames], self.times[frames] - self.times[frames.start or 0])
 
 
 class Fit(NamedTuple):
@@ -155,20 +160,25 @@ def total(residuals: list[np.ndarray], weights: list[np.ndarray]) -> float:
     return cost if np.isfinite(cost) else np.inf
 
 
-def fit_films(cell: SystemCell, tracks: Sequence[Track], damping: bool) -> Fit:
-    """Fit the weights of `cell` to `tracks`, with linear damping or without."""
+def fit_films(
+    cell: SystemCell, tracks: Sequence[Track], damping: bool, progress: Callable[[float], None] = lambda done: None
+) -> Fit:
+    """Fit the weights of `cell` to `tracks`, with linear damping or without; `progress` is told the share done."""
     cameras = [*cell.of_camera, *(DRIFT if {"anchor_x", "pivot_x"} & set(cell.of_camera) else ())]
     shared = [name for name in cell.weight_table if name not in cell.of_camera] + ["damping"] * damping
     held = [{} if damping else {"damping": 0.0} for _ in tracks]
     problem = _Problem(simulator(cell), tracks, shared, cameras, held)
-    solved = [_from_start(cell, problem, starts) for starts in start_weights(cell, tracks)]
+    solved, all_starts = [], start_weights(cell, tracks)
+    for i, starts in enumerate(all_starts):
+        progress(FITTED * i / len(all_starts))
+        solved.append(_from_start(cell, problem, starts))
     theta, residuals, weights = min(solved, key=lambda found: total(found[1], found[2]))
     hessian, matrix = _hessian_errors(problem, theta, residuals, weights)
     names = [name.removeprefix("log_") for name in shared]
     values = _values(shared, theta)
     scales = np.array([values[n] if w.startswith("log_") else 1.0 for n, w in zip(names, shared)])
     by_hessian = dict(zip(names, hessian[: len(names)] * np.abs(scales)))
-    scatter = _scatter_errors(problem, theta)
+    scatter = _scatter_errors(problem, theta, lambda done: progress(FITTED + (1 - FITTED) * done))
     errors = {name: max(by_hessian[name], scatter.get(name, 0.0)) for name in names}
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     correlation = matrix / np.outer(spread, spread)
@@ -257,18 +267,27 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
     return np.where(flat, np.inf, errors), covariance
 
 
-def _scatter_errors(whole: _Problem, theta: np.ndarray) -> dict[str, float]:
+def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[float], None]) -> dict[str, float]:
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
-    That is the standard deviation of the mean times Student's factor for so few. A segment keeps the camera's place
-    of its whole film.
+    That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole fit's
+    trajectory there says of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's
+    place of its film.
     """
-    results, count = [], len(whole.shared)
+    results, weights, count = [], [], len(whole.shared)
+
+    def solve(problem: _Problem, start: np.ndarray) -> None:
+        matrix, _ = problem.normal(problem.linear(start), [np.ones_like(t.positions) for t in problem.tracks])
+        inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
+        weights.append(1.0 / np.maximum(np.diag(inverse)[:count], 1e-300))
+        results.append(problem.solve(start)[0])
+
     for i, track in enumerate(whole.tracks):
+        progress(i / len(whole.tracks))
         own = theta[whole.columns(i)]
         if len(whole.tracks) >= SEGMENTS:
             alone = _Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]])
-            results.append(alone.solve(own)[0])
+            solve(alone, own)
             continue
         fixed = {**whole.held[i], **dict(zip(whole.local, own[count:]))}
         drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
@@ -280,7 +299,10 @@ def _scatter_errors(whole: _Problem, theta: np.ndarray) -> dict[str, float]:
             piece = Track(track.positions[part], track.times[part])
             speed = (moving[part[1]] - moving[part[0]]) / (piece.times[1] - piece.times[0])
             start = np.r_[own[:count], moving[part[0]], speed]
-            results.append(_Problem(whole.simulate, [piece], whole.shared, [], [fixed]).solve(start)[0])
+            solve(_Problem(whole.simulate, [piece], whole.shared, [], [fixed]), start)
     table, parts = [_values(whole.shared, x) for x in results], len(results)
-    student = 1.0 + STUDENT / (parts - 1)
-    return {n: float(student * np.std([row[n] for row in table], ddof=1) / np.sqrt(parts)) for n in table[0]}
+    student, errors = 1.0 + STUDENT / (parts - 1), {}
+    for name, weight in zip(table[0], np.transpose(weights)):
+        share, values = weight / weight.sum(), np.array([row[name] for row in table])
+        errors[name] = float(student * np.sqrt(share @ np.square(values - share @ values) / (parts - 1)))
+    return errors

@@ -7,6 +7,8 @@ scale is that of the frame. Not in the original, where the encoder's positions a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,16 +19,19 @@ DAMPING = 1e-3  # of the mean curvature
 FRAMES_AT_ONCE = 200
 
 
-def refine_positions(net: PhysicsNet, frames: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def refine_positions(
+    net: PhysicsNet, frames: np.ndarray, positions: np.ndarray, progress: Callable[[float], None] = lambda done: None
+) -> np.ndarray:
     """Positions [T, 2N] (pixels) that minimize the squared error of the decoded frames, near `positions` [T, 2N].
 
-    `frames`: uint8 [T, H, H, C].
+    `frames`: uint8 [T, H, H, C]; `progress` is told the share done.
     """
     decode = tf.function(net.decoder, autograph=False, reduce_retracing=True)
-    parts = [
-        _refine(net, decode, frames[i : i + FRAMES_AT_ONCE], np.float32(positions[i : i + FRAMES_AT_ONCE]))
-        for i in range(0, len(frames), FRAMES_AT_ONCE)
-    ]
+    parts = []
+    for i in range(0, len(frames), FRAMES_AT_ONCE):
+        progress(i / len(frames))
+        part = slice(i, i + FRAMES_AT_ONCE)
+        parts.append(_refine(net, decode, frames[part], np.float32(positions[part])))
     return np.concatenate(parts)
 
 

@@ -23,6 +23,7 @@ from data_gen.film import Film, FilmSettings, read_films
 from physics_models import discovery, experiment, motion
 from physics_models.errors import CommandParser, ExperimentError, exit_with_message, reporting
 from physics_models.experiment import Interrupted, LogFile
+from physics_models.film_fit import fit_best
 from physics_models.film_results import (
     SYSTEMS,
     Findings,
@@ -31,9 +32,10 @@ from physics_models.film_results import (
     check_motion,
     check_objects,
     count_objects,
+    merge,
     quantities,
 )
-from physics_models.fit import Fit, Track, fit_films
+from physics_models.fit import Track
 from physics_models.physics_net import CELLS, PhysicsNet
 from physics_models.refine import refine_positions
 from physics_models.run_log import save_code
@@ -183,16 +185,24 @@ def measure(
     findings = check_objects(found, verdict)
     note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
     gap = mean_gap(films[0])
-    tracks = [
-        Track(refine_positions(net, f.frames, encode_all(net, f.frames[None])[0]).astype(float), times(f, gap))
-        for f in films
-    ]
+    tracks = []
+    for film in films:
+        encoded = encode_all(net, film.frames[None])[0]
+        places = refine_positions(net, film.frames, encoded, Countdown(f"positions in {film.name}"))
+        tracks.append(Track(places.astype(float), times(film, gap)))
     chosen, fit, numbers, scene = np.arange(2 * task.n_objs), None, [], None
     if not findings.fatal:
         note.info("fitting the trajectory")
-        chosen, fit, remarks = fit_best(options, tracks)
+        damping = options.damping or ("none" if options.system in UNDAMPED else "linear")
+        chosen, parts, fit, remarks = fit_best(
+            options.system, tracks, options.n_objs, damping == "linear", options.img_size, Countdown("fit")
+        )
+        findings = merge(findings, *map(shown_part, films, parts))
+        films = [film.part(part) for film, part in zip(films, parts)]
+        tracks = [track.part(part) for track, part in zip(tracks, parts)]
         seconds = None if films[0].seconds is None else gap
-        numbers = quantities(options.system, fit, seconds, films[0].pixel, known, len(chosen) // 2)
+        place = films[0].pixel, known, len(chosen) // 2, films[0].corner
+        numbers = quantities(options.system, fit, seconds, *place)
         findings = merge(findings, remarks, check_fit(options.system, fit, tracks, numbers, known))
         scene = tracks[0].positions.copy()
         scene[:, chosen] = fit.trajectories[0]
@@ -204,34 +214,13 @@ def measure(
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
 
 
-def fit_best(options: argparse.Namespace, tracks: list[Track]) -> tuple[np.ndarray, Fit, Findings]:
-    """The coordinates of the objects that are the system's, their fit, and remarks.
-
-    Where a system of one body is asked for, but more objects move, each is fitted, and the best fit is taken.
-    """
-    system, size = SYSTEMS[options.system], tracks[0].positions.shape[1]
-    damped = (options.damping or ("none" if options.system in UNDAMPED else "linear")) == "linear"
-    whole = options.n_objs or system.n_objs
-    groups = [np.arange(size)] if size <= 2 * whole else [np.arange(i, i + 2) for i in range(0, size, 2)]
-    fits = []
-    for group in groups:
-        cell = CELLS[system.cell_type](len(group) // 2, options.img_size)
-        fits.append(fit_films(cell, [Track(track.positions[:, group], track.times) for track in tracks], damped))
-    best = int(np.argmax([fit.explained for fit in fits]))
-    if len(groups) == 1:
-        return groups[0], fits[0], Findings([], [])
-    others = ", ".join(f"{fit.explained:.1%}" for i, fit in enumerate(fits) if i != best)
-    text = (
-        f"{len(groups)} objects move; the result is that of the one that fits --system={options.system} best "
-        f"({fits[best].explained:.1%} explained, others {others}); --mask_out what does not belong to it"
-    )
-    return groups[best], fits[best], Findings([], [text])
-
-
-def merge(*findings: Findings) -> Findings:
-    """All remarks of several checks, each once."""
-    fatal, warnings = ([text for f in findings for text in f[i]] for i in (0, 1))
-    return Findings(list(dict.fromkeys(fatal)), list(dict.fromkeys(warnings)))
+def shown_part(film: Film, part: slice) -> Findings:
+    """A remark on what is left out of a film."""
+    clock, unit = film.clock()
+    if part == slice(0, len(clock)):
+        return Findings([], [])
+    ends = f"{clock[part.start]:.4g} to {clock[part.stop - 1]:.4g} {unit}"
+    return Findings([], [f"{film.name}: only {ends} is fitted; else the object rests, or something holds or stops it"])
 
 
 def clock(film: Film) -> str:
@@ -264,8 +253,13 @@ def check_one_place(films: list[Film]) -> None:
 
 def seen_to_move(films: list[Film]) -> dict[int, motion.Kinds]:
     """What moves in the films, for each number of objects (`physics_models.discovery.scan`)."""
-    frames = np.concatenate([film.frames for film in films])
-    return discovery.scan(frames, lambda part: np.float32(part / 255.0))[1]
+    return discovery.scan(spread_out(films), lambda part: np.float32(part / 255.0))[1]
+
+
+def spread_out(films: list[Film]) -> np.ndarray:
+    """Frames [F, H, H, 3] of all films, F a multiple of what a sequence has (`discovery.spread_out`)."""
+    seen = INPUT_STEPS + PRED_STEPS
+    return np.concatenate([f.frames[discovery.spread_out(f.frames, len(f.frames) // seen * seen)] for f in films])
 
 
 def blob_sizes(film: Film, found: discovery.Discovery) -> np.ndarray:
@@ -286,29 +280,38 @@ class Sequences(NamedTuple):
     checksum: int = 0
 
 
+class Countdown:
+    """Says every few seconds how far something is; the first call is its beginning."""
+
+    def __init__(self, what: str):
+        self.what, self.start, self.last = what, (0.0, 0.0), 0.0
+
+    def __call__(self, done: float) -> None:
+        """`done`: the share of the work."""
+        now = time.monotonic()
+        if not self.last:
+            self.start, self.last = (now, done), now
+        elif now - self.last > PROGRESS and done > self.start[1]:
+            self.last, speed = now, (done - self.start[1]) / (now - self.start[0])
+            note.info("%s: %.0f %%, about %.0f s left", self.what, 100 * done, (1 - done) / speed)
+
+
 class Progress(tf.keras.callbacks.Callback):
-    """Says every few seconds how far the training is."""
+    """Says how far the training is."""
 
     def __init__(self, steps: int):
         super().__init__()
-        self.steps, self.start, self.last = steps, time.monotonic(), time.monotonic()
+        self.steps, self.countdown = steps, Countdown("training")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """After a step."""
-        now = time.monotonic()
-        if now - self.last > PROGRESS:
-            self.last, done = now, (batch + 1) / self.steps
-            note.info("training: %.0f %%, about %.0f s left", 100 * done, (now - self.start) * (1 - done) / done)
+        self.countdown((batch + 1) / self.steps)
 
 
 def train(options: argparse.Namespace, films: list[Film], task: Task, alike: bool) -> StagedTraining:
     """Train encoder and decoder on single frames, supervised by motion at first; `alike` objects are tracked."""
-    seen = INPUT_STEPS + PRED_STEPS
-    windows = []
-    for film in films:
-        last = len(film.frames) - TEST_STEPS
-        windows += [film.frames[i : i + TEST_STEPS] for i in sorted({*range(0, last + 1, seen), last})]
-    data = Sequences(np.stack(windows))
+    frames = spread_out(films)
+    data = Sequences(frames.reshape(-1, INPUT_STEPS + PRED_STEPS, *frames.shape[1:]))
     tf.keras.utils.set_random_seed(options.seed)
     net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=alike)
     settings = settings_for("custom", "gauss_newton")

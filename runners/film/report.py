@@ -19,7 +19,10 @@ from runners.compare.report import Block, Paragraph, Picture, Table, html_block,
 from runners.plots import Figure, default_style
 
 SHOWN, ANIMATED = 6, 120  # frames in a picture, in prediction.gif
-ERROR_BARS = "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film."
+ERROR_BARS = (
+    "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film. "
+    "What you give (scale, length, mass, frames per second) counts as exact."
+)
 ASCII = str.maketrans({"²": "^2", "³": "^3"})
 
 

@@ -132,3 +132,29 @@ def test_mistakes(folder, tmp_path):
     for name in ("cut.mp4", "none.mp4"):
         with pytest.raises(DataError, match=name):
             read(tmp_path / name)
+
+
+def test_an_npz_with_several_sequences_is_several_films(tmp_path):
+    np.savez(tmp_path / "a.npz", frames=pictures()[:24].reshape(2, 12, 48, 64, 3))
+    films = read_films(tmp_path / "a.npz", FilmSettings(fps=30.0))
+    assert [film.name for film in films] == ["a.npz[0]", "a.npz[1]"]
+    assert all(len(film.frames) == 12 and film.seconds[-1] == pytest.approx(11 / 30) for film in films)
+    np.testing.assert_allclose(centers(films[1])[:, 0], np.arange(12) + 16, atol=0.4)
+
+
+def test_exposure_that_changes_is_evened_out(tmp_path):
+    gains = 1 + 0.05 * np.sin(np.arange(30))
+    np.savez(tmp_path / "a.npz", frames=(pictures() * gains[:, None, None, None]).clip(0, 255).round().astype(np.uint8))
+    np.savez(tmp_path / "b.npz", frames=pictures())
+    film, steady = read(tmp_path / "a.npz"), read(tmp_path / "b.npz")
+    corner = film.frames[:, 5:8, -4:].astype(float)  # of the background
+    assert np.ptp(corner.mean((1, 2, 3))) < 1.5
+    assert (steady.frames[:, 5:8, -4:] == 100).all()
+
+
+def test_a_part_of_a_film_keeps_its_clock(folder, tmp_path):
+    film = read(folder / "a.mp4", every=2).part(slice(5, 10))
+    np.testing.assert_allclose(film.clock()[0], np.arange(5, 10) / 15, atol=1e-3)
+    np.savez(tmp_path / "a.npz", frames=pictures())
+    part = read(tmp_path / "a.npz", every=2).part(slice(5, 10))
+    assert part.clock()[0].tolist() == [10, 12, 14, 16, 18] and part.clock()[1] == "frames"

@@ -1,6 +1,7 @@
 """Own recordings: .npz, folders of PNG frames, GIF and MP4."""
 
 import os
+import subprocess
 import sys
 import types
 
@@ -154,3 +155,20 @@ def test_mistakes_are_explained(tmp_path, recording):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "0.png").write_bytes(b"\x89PNG nothing")
     assert refused(tmp_path / "broken")
+
+
+def test_a_video_with_unequal_times_is_reported(tmp_path, caplog):
+    """Sequences have no times; frames are taken as equally far apart."""
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    writer = imageio_ffmpeg.write_frames(str(tmp_path / "even.mp4"), (64, 64), pix_fmt_in="rgb24", fps=30)
+    writer.send(None)
+    for level in range(0, 240, 8):
+        writer.send(np.full((64, 64, 3), level, np.uint8))
+    writer.close()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "even.mp4"), "-vf"]
+    command += ["select='lt(n,10)+mod(n,3)'", "-fps_mode", "passthrough", str(tmp_path / "uneven.mp4")]
+    subprocess.run(command, check=True)
+    load_video(tmp_path / "even.mp4")
+    assert not caplog.messages
+    load_video(tmp_path / "uneven.mp4")
+    assert len(caplog.messages) == 1 and "0.0333 to 0.0667 s apart" in caplog.text

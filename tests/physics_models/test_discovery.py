@@ -156,3 +156,18 @@ def test_a_weak_shadow_is_no_object():
     found = [motion.estimate_n_objs(discovery.discover(np.maximum(frames, np.uint8(other * share)), 1, to_float).every)
              for share in (0.1, 0.5)]  # fmt: skip
     assert found == [1, 2]
+
+
+def test_an_object_that_comes_to_rest_is_no_background():
+    """A disc that swings four times and then rests for three quarters of the film: the median shows it at rest."""
+    t = np.arange(200.0)
+    x = 16 + np.where(t < 50, 12 * np.exp(-t / 25) * np.cos(0.5 * t), 0.0)
+    y, place = np.mgrid[:SIDE, :SIDE] + 0.5
+    strength = np.clip(3.5 - np.hypot(place - x[:, None, None] * SIDE / 32, y - SIDE / 2), 0, 1)[..., None]
+    frames = (255 * (0.3 + 0.5 * strength * [1.0, 0.5, 0.2])).astype(np.uint8)
+    frames += np.random.RandomState(0).randint(0, 3, frames.shape).astype(np.uint8)
+    middle = np.s_[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1]
+    chosen = discovery.spread_out(frames, 200)
+    assert np.median(frames[chosen], axis=0)[middle].mean() < 85 < 120 < np.median(frames, axis=0)[middle].mean()
+    steady = frames[:50]
+    assert discovery.spread_out(steady, 50).tolist() == list(range(50))

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from physics_models.film_results import SYSTEMS, check_motion, count_objects
-from physics_models.motion import Kinds
+from physics_models.discovery import Discovery
+from physics_models.film_results import SYSTEMS, Known, check_motion, check_objects, count_objects, quantities
+from physics_models.fit import Fit
+from physics_models.motion import Kinds, Scene
 from physics_models.physics_net import PhysicsNet
+from physics_models.supervision import Verdict
 from physics_models.tasks import TASKS
 
 T = np.arange(60.0)
@@ -59,3 +62,30 @@ def test_only_logarithms_are_shown_as_exponentials():
     shown = net.scalars()
     assert shown["pivot_x"] == 16.0 and shown["damping"] == 0.0
     assert shown["g_over_L"] == pytest.approx(np.exp(-4.0)) and shown["sigma"] == pytest.approx(1.0)
+
+
+def test_a_number_of_objects_that_few_frames_show_is_not_theirs():
+    """A cart between springs: 6 % of the frames show two blobs, whose looks agree better."""
+    every = {1: kinds(0.35), 2: kinds(0.87)._replace(share=0.06)}
+    assert count_objects(every, SYSTEMS["anchored_spring"]) == 1
+    found = Discovery(Scene(np.zeros((2, 2, 3)), 1.0, 0.1, 0.1, 0.0), every, np.zeros((1, 1, 1, 2)), 1)
+    fatal, warnings = check_objects(found, Verdict(0.9, np.array([0.9])))
+    assert not fatal and len(warnings) == 1 and "agreement 35%" in warnings[0]
+    assert check_objects(found, Verdict(0.3, np.array([0.9]))).fatal
+
+
+def test_the_period_is_that_of_the_damped_swing():
+    fit = Fit({"k_over_m": 40.0, "damping": 2.5}, {"k_over_m": 0.4, "damping": 0.1}, {}, {}, [], [], 0.0, 1.0, 0.0)
+    found = {q.name: q for q in quantities("anchored_spring", fit, 1.0, 1.0, Known(), 1)}
+    assert found["period"].value == pytest.approx(2 * np.pi / np.sqrt(40 - 2.5**2))
+    overdamped = fit._replace(parameters={"k_over_m": 4.0, "damping": 2.5})
+    assert "period" not in {q.name for q in quantities("anchored_spring", overdamped, 1.0, 1.0, Known(), 1)}
+
+
+def test_walls_lie_where_the_positions_lie():
+    walls = {"left": 2.0, "right": 30.0, "top": 9.0, "bottom": 20.0}
+    fit = Fit(walls, dict.fromkeys(walls, 0.1), {}, {}, [], [], 0.0, 1.0, 0.0)
+    found = {q.name: q for q in quantities("bouncing", fit, 1.0, 10.0, Known(), 1, (5, -70))}
+    assert {n: q.value for n, q in found.items()} == {"left": 25, "right": 305, "top": 20, "bottom": 130}
+    meters = quantities("bouncing", fit, 1.0, 10.0, Known(meters_per_pixel=0.01), 1, (5, -70))
+    assert [str(q) for q in meters][:2] == ["0.250 ± 0.010 m", "3.050 ± 0.010 m"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command import run_command
 
+from data_gen.film import Film
 from physics_models.library import load_network
 from physics_models.supervision import Verdict
 from runners import run_video
@@ -41,7 +42,7 @@ def found(monkeypatch):
 
     monkeypatch.setattr(run_video, "train", trained)
     monkeypatch.setattr(run_video, "encode_all", lambda net, frames: frames)
-    monkeypatch.setattr(run_video, "refine_positions", lambda net, frames, _: centers(frames))
+    monkeypatch.setattr(run_video, "refine_positions", lambda net, frames, *_: centers(frames))
 
 
 def centers(frames: np.ndarray) -> np.ndarray:
@@ -116,6 +117,23 @@ def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
     lines = [line for line in ended.err.splitlines() if "tf.note" not in line]
     assert ended.code == 1 and len(lines) == 1 and word in lines[0], ended.err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
+    """The first training step compiles for half a minute; before, it made "22094 s left"."""
+    now = iter([100.0, 103.0, 110.0, 120.0])
+    monkeypatch.setattr(run_video.time, "monotonic", lambda: next(now))
+    caplog.set_level("INFO", "tf.note")
+    countdown = run_video.Countdown("training")
+    for done in (0.001, 0.101, 0.201, 0.5):
+        countdown(done)
+    assert caplog.messages == ["training: 20 %, about 40 s left", "training: 50 %, about 20 s left"]
+
+
+def test_a_film_that_is_fitted_in_part_says_so():
+    film = Film("a.mp4", np.zeros((40, 4, 4, 3), np.uint8), np.arange(40) / 20, 1.0, (0, 0), 0.0, 1)
+    assert run_video.shown_part(film, slice(0, 40)) == ([], [])
+    assert "a.mp4: only 0.5 to 1.45 s is fitted" in run_video.shown_part(film, slice(10, 30)).warnings[0]
 
 
 def real(tmp_path, name: str, *arguments: str):
