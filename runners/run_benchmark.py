@@ -33,7 +33,7 @@ from runners.run_base import FLAGS, logger
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
-flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed")
+flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed", lower_bound=1)
 flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain as well")
 flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
@@ -55,7 +55,8 @@ CONVOLUTIONS = {
 TITLES = {"train": "Training step", "eval": "Evaluated batch"}
 HEADING = """Milliseconds: the median of the timed steps (minimum – maximum), on random frames. GFLOP: the convolutions
 and matrix products of the traced step, forwards and backwards, two operations per multiplication and addition. Share:
-of the machine's own rate in products of float32 matrices of side 2048. First: seconds from the start of the process to
+of the machine's own rate in products of float32 matrices of side 2048. Bare: these convolutions and products alone, of
+random numbers, without which no implementation computes the step. First: seconds from the start of the process to
 the end of the first step. Memory: the most that the process holds. Exponent: of the growth from the row before, 1 is
 linear. From 40 pixels on the network is the original's larger U-Net."""
 
@@ -87,8 +88,6 @@ def main(argv: list[str]) -> None:
 
 def configurations_from_flags() -> list[Configuration]:
     """What to measure; an `ExperimentError` for flags that make no sense."""
-    run_base.check_positive("steps")
-    run_base.check_choice("device", ("", "cpu", "gpu"))
     tasks = list(TASKS) if FLAGS.tasks == ["all"] else FLAGS.tasks
     if not tasks or not set(tasks) <= TASKS.keys():
         raise ExperimentError(f"--tasks={','.join(tasks)}: choose from {', '.join(TASKS)}, or all")
@@ -147,22 +146,27 @@ def measure(configuration: Configuration, started: float) -> Record:
     }  # fmt: skip
     if part == "train":
         graph = tf.function(net.loss_and_gradients, autograph=False).get_concrete_function(frames).graph
-        record.update(gflop=count_flop(graph) / 1e9, matmul_gflops=matmul_gflops())
+        record.update(gflop=count_flop(graph) / 1e9, matmul_gflops=matmul_gflops(), bare_ms=bare_ms(graph))
     return record
 
 
 def count_flop(graph: tf.Graph) -> int:
     """Floating-point operations of the convolutions and matrix products of a traced `graph`, forwards and backwards.
 
-    Two per multiplication and addition. Only what an output or an update needs is counted, as only that runs.
+    Two per multiplication and addition.
     """
+    return sum(map(flop_of, needed_operations(graph)))
+
+
+def needed_operations(graph: tf.Graph) -> set[tf.Operation]:
+    """What an output or an update of a traced `graph` needs, as only that runs."""
     waiting, needed = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs), set()
     while waiting:
         op = waiting.pop()
         if op not in needed:
             needed.add(op)
             waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return sum(flop_of(op) for op in needed)
+    return needed
 
 
 def flop_of(op: tf.Operation) -> int:
@@ -176,6 +180,37 @@ def flop_of(op: tf.Operation) -> int:
         return 0
     images, kernel = CONVOLUTIONS[op.type]
     return 2 * size[images] * size[kernel] // tensors[images].shape[-1]
+
+
+def bare_ms(graph: tf.Graph) -> float:
+    """Milliseconds of the convolutions and matrix products of `graph` alone, of random numbers: the best of five.
+
+    They run one after the other, each with all threads. No implementation of the same step can do without them.
+    """
+    numbers: dict[tuple, tf.Tensor] = {}  # by shape and type: what is multiplied does not matter
+
+    def argument(tensor: tf.Tensor, sizes: tf.TensorShape) -> tf.Tensor:
+        """Random numbers for a tensor; for one that holds the sizes of the output, those."""
+        if tensor.dtype == tf.int32:
+            return tf.constant(sizes.as_list())
+        key = (*tensor.shape.as_list(), tensor.dtype)
+        if key not in numbers:
+            numbers[key] = tf.cast(tf.random.normal(tensor.shape), tensor.dtype)
+        return numbers[key]
+
+    calls = []
+    for op in filter(flop_of, needed_operations(graph)):
+        names = [argument.name for argument in op.op_def.input_arg]
+        given = {name: argument(tensor, op.outputs[0].shape) for name, tensor in zip(names, op.inputs)}
+        given |= {each.name: op.get_attr(each.name) for each in op.op_def.attr if each.type != "type"}
+        calls.append((getattr(tf.raw_ops, op.type), given))
+
+    def compute() -> None:
+        for operation, given in calls:
+            last = operation(**given)
+        last.numpy()
+
+    return 1000 * min(timeit.timeit(compute, number=1) for _ in range(6))
 
 
 def matmul_gflops() -> float:
@@ -214,6 +249,7 @@ def row(record: Record, before: Record | None = None) -> dict[str, str]:
     if "gflop" in record:
         share = 1000 * record["gflop"] / ms / record["matmul_gflops"]
         cells |= {"GFLOP": f"{record['gflop']:.1f}", "share": f"{share:.0%}"}
+        cells |= {"bare, ms": f"{record['bare_ms']:.0f}", "ms / bare": f"{ms / record['bare_ms']:.2f}"}
     return {**cells, "first, s": f"{record['first_s']:.1f}", "memory, GB": f"{record['peak_gb']:.2f}"}
 
 

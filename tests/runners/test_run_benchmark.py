@@ -32,7 +32,7 @@ def record(part="train", **changes):
     base = {
         "part": part, "task": "spring_color", "batch": 100, "scale": "", "changes": {}, "options": {},
         "ms": [400.0, 500.0, 600.0], "median_ms": 500.0, "first_s": 9.0, "peak_gb": 1.5, "frames": 12,
-        "gflop": 50.0, "matmul_gflops": 200.0, "stack": STACK,
+        "gflop": 50.0, "matmul_gflops": 200.0, "bare_ms": 250.0, "stack": STACK,
     }  # fmt: skip
     return {**base, **changes}
 
@@ -58,6 +58,27 @@ def test_arithmetic_is_counted_as_by_hand(benchmark):
     conv, matmul = 2 * 5 * 8 * 8 * 8 * 3 * 3 * 4, 2 * 5 * 8 * 10
     assert count(forward) == conv + matmul
     assert count(step) == 3 * (conv + matmul)
+
+
+def test_bare_arithmetic_is_every_convolution_and_product_once(benchmark, monkeypatch):
+    kernel, weights, ran = tf.Variable(tf.ones([3, 3, 4, 8])), tf.Variable(tf.ones([8, 10])), []
+
+    def step(images):
+        with tf.GradientTape() as tape:
+            x = tf.nn.conv2d(images, kernel, 2, "SAME")
+            loss = tf.reduce_sum(tf.matmul(tf.reduce_mean(x, [1, 2]), weights))
+        return tape.gradient(loss, [kernel, weights])
+
+    for name in ("Conv2D", "Conv2DBackpropFilter", "MatMul"):
+        operation = getattr(tf.raw_ops, name)
+        monkeypatch.setattr(tf.raw_ops, name, lambda name=name, run=operation, **given: (
+            ran.append((name, result := run(**given))), result)[1])
+    graph = tf.function(step, autograph=False).get_concrete_function(tf.TensorSpec([5, 16, 16, 4])).graph
+    assert benchmark.bare_ms(graph) > 0
+    shapes = sorted((name, tuple(result.shape)) for name, result in ran[: len(ran) // 6])
+    # The products: forwards, by the weights, by the input; the loss needs no output of the first.
+    assert ("Conv2D", (5, 8, 8, 8)) in shapes and ("Conv2DBackpropFilter", (3, 3, 4, 8)) in shapes
+    assert sum(name == "MatMul" for name, _ in shapes) == len(shapes) - 2 >= 2
 
 
 def test_peak_memory_is_that_of_the_process_and_stays():
@@ -125,11 +146,11 @@ def test_flags_choose_what_is_measured(benchmark):
 
 def test_tables_hold_rates_shares_and_exponents(benchmark):
     text = benchmark.markdown([record(), record("eval", frames=30)])
-    assert "| spring_color | 100 | 500 (400 – 600) | 200 | 2400 | 50.0 | 50% | 9.0 | 1.50 |" in text
-    assert "| spring_color | 100 | 500 (400 – 600) | 200 | 6000 | 50.0 | 50% | 9.0 | 1.50 |" in text
+    assert "| spring_color | 100 | 500 (400 – 600) | 200 | 2400 | 50.0 | 50% | 250 | 2.00 | 9.0 | 1.50 |" in text
+    assert "| spring_color | 100 | 500 (400 – 600) | 200 | 6000 | 50.0 | 50% | 250 | 2.00 | 9.0 | 1.50 |" in text
     sizes = [record(scale="H", batch=8, changes={"img_size": h}, median_ms=h * h) for h in (32, 64)]
     text = benchmark.markdown([*sizes, *(record(scale="batch", batch=b, median_ms=b) for b in (16, 100))])
-    assert "| 64 | spring_color | 8 | 4096 (400 – 600) | 2.00 | 50.0 | 6% | 9.0 | 1.50 |" in text
+    assert "| 64 | spring_color | 8 | 4096 (400 – 600) | 2.00 | 50.0 | 6% | 250 | 16.38 | 9.0 | 1.50 |" in text
     assert "| 100 | spring_color | 100 | 100 (400 – 600) | 1.00 |" in text
 
 
