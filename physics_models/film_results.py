@@ -181,6 +181,17 @@ def check_objects(found: Discovery, verdict: Verdict) -> Findings:
     return Findings(fatal, warnings)
 
 
+def check_looks(found: Discovery, fit: Fit) -> Findings:
+    """What looks different from frame to frame may be a body with its spring, if it follows the equations well."""
+    fatal = []
+    if found.kinds is not None and found.kinds.agreement < motion.FIXED_LOOKS and not fit.explained >= FITS_WELL:
+        fatal.append(
+            f"what moves has no fixed looks (agreement {found.kinds.agreement:.0%}), and the trajectory explains "
+            f"{fit.explained:.1%} of its motion; with such looks {FITS_WELL:.0%} is needed"
+        )
+    return Findings(fatal, [])
+
+
 def check_motion(positions: np.ndarray, sizes: np.ndarray, side: int, repeated: float) -> Findings:
     """Whether the positions [T, N, 2], in pixels of a frame of `side`, are a motion that can be measured.
 

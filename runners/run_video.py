@@ -29,6 +29,7 @@ from physics_models.film_results import (
     Findings,
     Known,
     check_fit,
+    check_looks,
     check_motion,
     check_objects,
     count_objects,
@@ -203,7 +204,8 @@ def measure(
         seconds = None if films[0].seconds is None else gap
         place = films[0].pixel, known, len(chosen) // 2, films[0].corner
         numbers = quantities(options.system, fit, seconds, *place)
-        findings = merge(findings, remarks, check_fit(options.system, fit, tracks, numbers, known))
+        checked = check_fit(options.system, fit, tracks, numbers, known)
+        findings = merge(findings, remarks, checked, check_looks(found, fit))
         scene = tracks[0].positions.copy()
         scene[:, chosen] = fit.trajectories[0]
         set_cell(net, fit.weights[0])

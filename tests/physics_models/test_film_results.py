@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from physics_models.discovery import Discovery
-from physics_models.film_results import SYSTEMS, Known, check_motion, check_objects, count_objects, quantities
+from physics_models.film_results import (
+    SYSTEMS,
+    Known,
+    check_looks,
+    check_motion,
+    check_objects,
+    count_objects,
+    quantities,
+)
 from physics_models.fit import Fit
 from physics_models.motion import Kinds, Scene
 from physics_models.physics_net import PhysicsNet
@@ -72,6 +80,9 @@ def test_a_number_of_objects_that_few_frames_show_is_not_theirs():
     fatal, warnings = check_objects(found, Verdict(0.9, np.array([0.9])))
     assert not fatal and len(warnings) == 1 and "agreement 35%" in warnings[0]
     assert check_objects(found, Verdict(0.3, np.array([0.9]))).fatal
+    for explained, refused in ((0.99, False), (0.95, True), (float("nan"), True)):
+        fit = Fit({}, {}, {}, {}, [], [], 0.1, explained, 0.0)
+        assert bool(check_looks(found, fit).fatal) is refused
 
 
 def test_the_period_is_that_of_the_damped_swing():
