@@ -69,6 +69,7 @@ def test_unequal_times_are_taken_as_they_are():
     assert fit.parameters["k_over_m"] / gap**2 == pytest.approx(truth["k_over_m"], rel=0.01)
 
 
+@pytest.mark.slow
 def test_several_films_share_the_system_and_not_the_camera():
     films = []
     for shift in (0.0, 2.0, -3.0, 4.0):
