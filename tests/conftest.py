@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # tf1_graph.py, TF1's side in the tests of checkpoints, serves those of the commands too.
 sys.path.append(str(Path(__file__).parent / "physics_models"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: without this, every collection of garbage looks through all of TensorFlow again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

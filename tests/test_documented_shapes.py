@@ -58,7 +58,10 @@ spatial transformer, out | [b, 32, 32, 6]        | [b, 36, 36, 6]        | [b, 6
 COLUMNS = {"bouncing_balls": 0, "spring_color": 0, "spring_color_half": 0, "3bp_color": 1, "mnist_spring_color": 2}
 GREY = 3
 PAGE = Path(__file__).parents[1] / "docs" / "shapes.md"
-each_task = pytest.mark.parametrize("task", TASKS)
+# spring_color_half is the network of spring_color.
+each_task = pytest.mark.parametrize(
+    "task", [pytest.param(t, marks=pytest.mark.slow) if t == "spring_color_half" else t for t in TASKS]
+)
 traced = functools.cache(shape_tour.trace)
 
 

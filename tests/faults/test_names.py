@@ -74,8 +74,12 @@ def test_no_good_checkpoint_is_called_damaged(tmp_path, monkeypatch):
     assert "damaged" not in str(error.value)
 
 
-def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_network):
-    """Train, test, resume, plot, export, compare, checkpoints out and in; `-…` as a flag's value and after `--`."""
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["two", "all"])
+def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_network, every):
+    """Train and look into the checkpoint; and, as a slow test, test, resume, plot, export, compare as well.
+
+    `-…` as a flag's value and after `--`.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(EVERYTHING).mkdir()
@@ -92,6 +96,10 @@ def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_netwo
 
     with eagerly():
         assert "learned" in succeed("paig-run-physics", *flags, f"--save_dir={run}", "--epochs=1", "--debug")
+        assert "optimizer slots" in succeed("paig-tf1-checkpoint", "inspect", f"~/{run}")
+        if not every:
+            assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name[0] != ".") == [EVERYTHING]
+            return
         succeed("paig-run-physics", *flags, f"--save_dir=~/{run}", "--epochs=2", "--resume", "--debug")
         flags += ["--use_ckpt", "--test_mode"]
         succeed("paig-run-physics", *flags, "--save_dir", f"-{EVERYTHING}", f"--ckpt_dir={run}/model.ckpt-4.index")
@@ -103,7 +111,6 @@ def test_every_command_in_folders_of_such_names(tmp_path, monkeypatch, one_netwo
     succeed("paig-export", "--", run, f"{EVERYTHING}/model")
     (Path(EVERYTHING) / "model").rename("model")
     assert tf.saved_model.load(str(tmp_path / "model")).task()
-    assert "optimizer slots" in succeed("paig-tf1-checkpoint", "inspect", f"~/{run}")
     written = [entry.name for entry in tmp_path.iterdir() if entry.name[0] != "."]  # Matplotlib has a cache
     assert sorted(written) == sorted([EVERYTHING, f"-{EVERYTHING}", "model"])
 

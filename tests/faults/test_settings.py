@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ print(plots.matplotlib.rcParams["text.usetex"], stn.default_resampler().__name__
 def first_loss() -> float:
     """The loss of a training step that Keras's number type, epsilon, image format and random numbers go into."""
     tf.keras.utils.set_random_seed(1)
-    net = PhysicsNet(TASKS["spring_color"], autoencoder_loss=3.0)
-    frames = np.random.RandomState(0).rand(1, 12, 32, 32, 3).astype(np.float32)
+    net = PhysicsNet(replace(TASKS["spring_color"], img_size=16), autoencoder_loss=3.0)
+    frames = np.random.RandomState(0).rand(1, 12, 16, 16, 3).astype(np.float32)
     return float(net.train_loss(tf.constant(frames)))
 
 
@@ -67,12 +68,13 @@ def test_all_settings_at_once(tmp_path):
     assert "Addons" not in done.stderr and "UserWarning" not in done.stderr  # the notice that its import gives
 
 
+@pytest.mark.slow  # the message itself is in the next test
 @pytest.mark.parametrize(
     "settings",
     [
         pytest.param({"floatx": "bfloat16"}, id="a type that Keras does not know"),
-        pytest.param({"epsilon": "tiny"}, id="a word for a number", marks=pytest.mark.slow),
-        pytest.param({"image_data_format": "th"}, id="of Keras 1", marks=pytest.mark.slow),
+        pytest.param({"epsilon": "tiny"}, id="a word for a number"),
+        pytest.param({"image_data_format": "th"}, id="of Keras 1"),
     ],
 )
 def test_settings_that_keras_does_not_start_with(tmp_path, settings):
@@ -88,6 +90,20 @@ def test_keras_is_in_use_with_another_backend(monkeypatch):
     with pytest.raises(SystemExit) as end:
         physics_models._import_tensorflow()
     assert str(end.value).startswith("error: ") and "jax" in str(end.value) and "new process" in str(end.value)
+
+
+def test_settings_that_keras_refuses_are_one_line(monkeypatch, tmp_path):
+    """As Keras raises it while it is imported."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"Unknown floatx\ntype: {name}")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(tf.keras.backend, "set_floatx", refuse)
+    with pytest.raises(SystemExit) as end:
+        physics_models._import_tensorflow()
+    line = str(end.value)
+    assert line.startswith("error: ") and "\n" not in line and str(tmp_path / "keras.json") in line
 
 
 def test_a_cluster_left_over_is_one_line(tmp_path):

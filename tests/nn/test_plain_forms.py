@@ -90,7 +90,10 @@ def plain_positions(encoder: ConvEncoder, frames: tf.Tensor) -> tf.Tensor:
     return tf.tanh(tf.concat(positions, axis=-1)) * half + half
 
 
-@pytest.mark.parametrize(("size", "channels", "objects"), [(16, 3, 2), (20, 1, 3), (40, 3, 2), (41, 3, 2)])
+@pytest.mark.parametrize(
+    ("size", "channels", "objects"),
+    [(16, 3, 2), (20, 1, 3), (40, 3, 2), pytest.param(41, 3, 2, marks=pytest.mark.slow)],
+)
 def test_the_encoders_positions(size, channels, objects):
     tf.keras.utils.set_random_seed(0)
     encoder = ConvEncoder(size, channels, objects)
@@ -104,10 +107,17 @@ def test_the_encoders_positions(size, channels, objects):
     )
 
 
-@pytest.mark.parametrize("resampler", RESAMPLERS)
+DECODERS = [(16, 3, 2, False), (20, 1, 3, False), (32, 3, 1, True), (21, 3, 2, False)]
+
+
 @pytest.mark.parametrize(
-    ("size", "channels", "objects", "calibrated"),
-    [(16, 3, 2, False), (20, 1, 3, False), (32, 3, 1, True), (21, 3, 2, False)],
+    ("size", "channels", "objects", "calibrated", "resampler"),
+    [
+        # Each decoder once, and each resampler.
+        pytest.param(*decoder, name, marks=[pytest.mark.slow] * ((i + j) % 2 and len(RESAMPLERS) > 1))
+        for i, decoder in enumerate(DECODERS)
+        for j, name in enumerate(RESAMPLERS)
+    ],
 )
 def test_the_decoders_frames(size, channels, objects, calibrated, resampler, monkeypatch):
     """Of the fast decoder and of the plain one, with each resampler; the positions lie inside and half outside."""

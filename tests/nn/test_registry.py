@@ -108,7 +108,16 @@ def test_shapes(block):
         assert np.isfinite(tensor).all()
 
 
-@each_block
+# Two of the networks are quick: the parts of the others have entries of their own.
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=block.name, marks=[pytest.mark.slow] * (
+            block.layer_class == "PhysicsNet" and block.name not in ("PhysicsNet spring_color", "PhysicsNet lstm")
+        ))
+        for block in registry.BLOCKS
+    ],
+)  # fmt: skip
 def test_a_config_goes_through_json_and_makes_the_same_layer(block):
     layer = built(block)
     config = json.loads(json.dumps(layer.get_config()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,21 +11,30 @@ import tensorflow as tf
 from nn.systems import CELLS, SystemCell
 
 
-def built(name: str, n_objs: int, **weights: float) -> SystemCell:
-    """A cell with these weights."""
+@functools.cache
+def shared(name: str, n_objs: int) -> tuple[SystemCell, dict[str, float]]:
+    """A cell for all tests, so that it is traced once, and its weights at the start."""
     cell = CELLS[name](n_objs)
     cell.build(((None, 2 * n_objs),) * 2)
-    for weight, value in weights.items():
+    cell.traced = tf.function(cell, autograph=False)
+    return cell, {weight: float(variable.numpy()) for weight, variable in cell.named_weights().items()}
+
+
+def built(name: str, n_objs: int, **weights: float) -> SystemCell:
+    """The shared cell with these weights, the others as at the start."""
+    cell, start = shared(name, n_objs)
+    assert set(weights) <= set(start)
+    for weight, value in {**start, **weights}.items():
         cell.named_weights()[weight].assign(value)
     return cell
 
 
 def path(cell: SystemCell, positions: list[float], velocities: list[float], steps: int) -> np.ndarray:
     """Positions [steps + 1, 2N]."""
-    state, step = (tf.constant([positions], tf.float32), tf.constant([velocities], tf.float32)), tf.function(cell)
+    state = tf.constant([positions], tf.float32), tf.constant([velocities], tf.float32)
     places = [state[0]]
     for _ in range(steps):
-        state = step(state)
+        state = cell.traced(state)
         places.append(state[0])
     return np.concatenate(places)
 

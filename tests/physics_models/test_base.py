@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from types import SimpleNamespace
@@ -22,13 +23,23 @@ def videos(sequences: int, frames: int = 8) -> np.ndarray:
     return np.random.RandomState(frames).randint(0, 256, [sequences, frames, 16, 16, 3]).astype(np.uint8)
 
 
+@functools.cache
+def made_once(kind: type[PhysicsNet]) -> PhysicsNet:
+    """A network of this kind; its steps are not taken, so that its weights stay."""
+    return kind()
+
+
 class FakeNet(PhysicsNet):
     """A network whose steps and evaluations only note that they were asked for."""
 
     def __init__(self):
         super().__init__(TINY)
         self.build_optimizer(1e-2)
-        self.notes, self.batches = [], []
+
+    def forget(self) -> FakeNet:
+        self.optimizer.rate.assign(1e-2)
+        self.notes, self.batches, self.iteration = [], [], 0
+        return self
 
     def train_step(self, frames):
         self.notes.append("step")
@@ -49,7 +60,7 @@ def loop(tmp_path):
     """Runs the training loop on 7 sequences in batches of 2: three steps an epoch; returns the network."""
 
     def run(done: int = 0, **settings) -> FakeNet:
-        net = FakeNet()
+        net = made_once(FakeNet).forget()
         net.iteration = 3 * done
         data = {split: DataIterator(videos(7), seed=0) for split in ("train", "valid", "test")}
         net.train(data, str(tmp_path), **{"batch_size": 2, **settings})
@@ -122,7 +133,6 @@ class Evaluated(PhysicsNet):
 
     def __init__(self):
         super().__init__(TINY)
-        self.sizes = []
         self.eval_step = self.note
 
     def note(self, frames):
@@ -139,7 +149,8 @@ class Evaluated(PhysicsNet):
 def evaluate(tmp_path, caplog):
     """Evaluates so many sequences in batches of so many; sizes of batches, returned losses, outputs, messages."""
     def run(sequences: int, batch_size: int) -> SimpleNamespace:
-        net, frames = Evaluated(), videos(sequences)
+        net, frames = made_once(Evaluated), videos(sequences)
+        net.sizes = []
         data = {"valid": DataIterator(frames), "test": DataIterator(frames[:3])}
         with caplog.at_level(logging.INFO, logger="tf"):
             logging.getLogger("tf").addHandler(caplog.handler)

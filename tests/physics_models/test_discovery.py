@@ -29,7 +29,7 @@ def at(*places: tuple[float, float]) -> np.ndarray:
     return np.array(places, float)[None, None]
 
 
-@pytest.mark.parametrize("noise", [0.0, 5.0, 25.0])
+@pytest.mark.parametrize("noise", [0.0, pytest.param(5.0, marks=pytest.mark.slow), 25.0])
 @pytest.mark.parametrize("shapes", [[PLUS], [PLUS, DISC], [DISC, PLUS, BAR], [PLUS, DISC, BAR, "pole"]], ids=len)
 def test_objects_are_found_and_named_right_in_every_clear_frame(shapes, noise):
     frames, positions = made_video(shapes, noise=noise, side=48 if len(shapes) == 4 else SIDE)

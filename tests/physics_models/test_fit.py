@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
 from nn.systems import CELLS
+from physics_models import fit as fit_module
 from physics_models.film_results import SYSTEMS, Known, check_fit, quantities
 from physics_models.fit import Track, fit_films
 from runners.reproduce.films import _MADE, SUBSTEPS, integrate
@@ -23,6 +26,20 @@ def made(system: str, seed: int, noise: float = 0.1, frames: int = 120) -> tuple
     return Track(positions + random.normal(0, noise, positions.shape), np.arange(count, dtype=float)), truth, 1 / fps
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Fits with cells of one kind share the graph that integrates their trajectories: their weights are its inputs."""
+    simulator = fit_module.simulator
+
+    @functools.cache
+    def of_kind(cell_class, n_objs):
+        return simulator(cell_class(n_objs))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fit_module, "simulator", lambda cell: of_kind(type(cell), cell.n_objs))
+        yield
+
+
 def fitted(system: str, tracks: list[Track], damping: bool = True):
     """The fit of these tracks."""
     n_objs = tracks[0].positions.shape[1] // 2
@@ -31,7 +48,8 @@ def fitted(system: str, tracks: list[Track], damping: bool = True):
     return fit_films(cell, tracks, damping and system not in ("fall", "incline"))
 
 
-@pytest.mark.parametrize("system", _MADE)
+# Of the two systems of two bodies one is slow.
+@pytest.mark.parametrize("system", [pytest.param(s, marks=[pytest.mark.slow] * (s == "spring")) for s in _MADE])
 def test_the_truth_lies_within_three_error_bars(system):
     track, truth, gap = made(system, 1)
     fit = fitted(system, [track])
@@ -51,6 +69,7 @@ def test_unequal_times_are_taken_as_they_are():
     assert fit.parameters["k_over_m"] / gap**2 == pytest.approx(truth["k_over_m"], rel=0.01)
 
 
+@pytest.mark.slow
 def test_several_films_share_the_system_and_not_the_camera():
     films = []
     for shift in (0.0, 2.0, -3.0, 4.0):
@@ -80,14 +99,19 @@ def test_frames_in_which_the_body_is_held_or_lost_do_not_count():
     assert fit.parameters["g_over_L"] / gap**2 == pytest.approx(truth["g_over_L"], rel=0.01)
 
 
-def test_another_motion_is_not_the_systems():
+T = np.arange(100.0)
+OTHERS = {
+    "two sines": np.stack([16 + 5 * np.sin(0.2 * T) + 5 * np.sin(0.53 * T), 16 + 0 * T], 1),
+    "a random walk": 16 + np.cumsum(np.random.RandomState(0).normal(0, 1, (100, 2)), axis=0),
+}
+
+
+@pytest.mark.parametrize("motion", ["two sines", pytest.param("a random walk", marks=pytest.mark.slow)])
+def test_another_motion_is_not_the_systems(motion):
     """Two sines of unrelated periods, as of a pendulum before a swinging dial."""
-    t = np.arange(100.0)
-    walk = np.cumsum(np.random.RandomState(0).normal(0, 1, (100, 2)), axis=0)
-    for positions in (np.stack([16 + 5 * np.sin(0.2 * t) + 5 * np.sin(0.53 * t), 16 + 0 * t], 1), 16 + walk):
-        track = Track(positions, t)
-        fit = fitted("pendulum", [track])
-        assert check_fit("pendulum", fit, [track], [], Known()).fatal
+    track = Track(OTHERS[motion], T)
+    fit = fitted("pendulum", [track])
+    assert check_fit("pendulum", fit, [track], [], Known()).fatal
 
 
 def test_a_fifth_of_a_period_determines_nothing():

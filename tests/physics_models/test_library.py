@@ -81,6 +81,7 @@ def run_alone(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page(tmp_path, monkeypatch, capsys):
     """Both sections, one after the other, on a run of spring_color."""
     task = TASKS["spring_color"]
@@ -117,7 +118,7 @@ def first_positions(net: PhysicsNet, video: np.ndarray) -> np.ndarray:
     return net.positions(rollout.pos_vel_seq)[:, 1].numpy()
 
 
-@pytest.mark.parametrize("cell_type", ["bouncing_ode_cell", "lstm"])
+@pytest.mark.parametrize("cell_type", ["bouncing_ode_cell", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_other_cells_are_exported_as_well(tmp_path, cell_type):
     net = write_run(tmp_path / "run", replace(TINY, cell_type=cell_type), color=False)
     export.export(tmp_path / "run", tmp_path / "out")
@@ -161,7 +162,12 @@ BLACK_BOX = replace(SPRING, cell_type="lstm")
 
 @pytest.mark.parametrize(
     ("task", "settings", "steps"),
-    [(SPRING, {}, 120), (BODIES, {}, 60), (SPRING, {"alt_vel": True}, 60), (BLACK_BOX, {}, 60)],
+    [
+        (SPRING, {}, 60),
+        pytest.param(BODIES, {}, 60, marks=pytest.mark.slow),
+        pytest.param(SPRING, {"alt_vel": True}, 120, marks=pytest.mark.slow),
+        pytest.param(BLACK_BOX, {}, 60, marks=pytest.mark.slow),
+    ],
 )
 def test_a_prediction_decoded_in_parts_is_the_forward_pass(task, settings, steps):
     """Of more steps than are decoded at once."""

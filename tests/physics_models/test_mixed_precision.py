@@ -11,7 +11,7 @@ import tensorflow as tf
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import get_task
 
-TASKS = ("spring_color", "mnist_spring_color")  # one of each U-Net
+TASKS = ("spring_color", pytest.param("mnist_spring_color", marks=pytest.mark.slow))  # one of each U-Net
 
 
 def first_losses(**options) -> tuple[PhysicsNet, np.ndarray]:

@@ -80,7 +80,10 @@ def test_tf1_saver_restores_an_export_and_an_import_gives_it_back(tmp_path, task
     assert_same_bits(back.arrays, arrays)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+# The two with two slots a variable are quick.
+@pytest.mark.parametrize(
+    "optimizer", [o if o in ("rmsprop", "adam") else pytest.param(o, marks=pytest.mark.slow) for o in OPTIMIZERS]
+)
 def test_an_export_of_an_import_has_the_bytes_that_tf1_wrote(tmp_path, optimizer):
     shapes, trained = tf1_checkpoint.network("spring_color", False)
     arrays = random_arrays(shapes, trained, optimizer)

@@ -30,25 +30,24 @@ TYPED = (
     "--task=spring_color --model=PhysicsNet --epochs=4 --batch_size=4 --save_dir={} --autoencoder_loss=3.0 "
     "--base_lr=3e-4 --anneal_lr=true --color=true --eval_every_n_epochs=2 --print_interval=1 --debug=false "
 )
+FIRST = (*TYPED.format("run").split(), "--use_ckpt=false", "--data_dir=data/datasets")
 SEQUENCES = 12  # of training: three steps per epoch
+OURS = {"model.ckpt-12.index", "model.ckpt-12.data-00000-of-00001", "experiment.json"}  # besides the original's files
 
 
-# The README's four commands; the first in a process of its own, in a copy of the project with tiny data in its place
+# The README's four commands, with tiny data; one network serves all of them, so that it is traced once
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """The project as a fresh checkout has it, with small files of spring_color in data/datasets."""
-    copy = tmp_path_factory.mktemp("project")
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "setup.py", copy)
+    """A folder with small files of spring_color in data/datasets."""
+    folder = tmp_path_factory.mktemp("project")
     recipe = RECIPES["spring_color"]
     for file, length in ((recipe.train_file, 12), (recipe.test_file, 30)):
-        path = copy / "data" / "datasets" / file
+        path = folder / "data" / "datasets" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         make_dataset("spring_color", str(path), length, (SEQUENCES, 6, 7))
-    return copy
+    return folder
 
 
 def check_log(ended: Ended, log: Path, before: str = "") -> Log:
@@ -68,17 +67,34 @@ def check_log(ended: Ended, log: Path, before: str = "") -> Log:
 
 
 @pytest.fixture(scope="module")
-def trained(project) -> Log:
+def networks() -> Networks:
+    """The networks of the commands."""
+    return Networks()
+
+
+@pytest.fixture(scope="module")
+def trained(project, networks) -> Log:
     """The log of the first command: train."""
-    ended = run_there(*TYPED.format("run").split(), "--use_ckpt=false", folder=project)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(project)
+        patched.setattr(run_physics, "build", networks.build)
+        ended = run_command("paig-run-physics", *FIRST)
     assert " - tf.note - device: " in ended.err
     return check_log(ended, project / "run" / "log.txt")
 
 
-@pytest.fixture(scope="module")
-def networks() -> Networks:
-    """The networks of the commands that go on from a checkpoint."""
-    return Networks()
+@pytest.mark.slow
+def test_in_a_process_of_its_own(project, trained, tmp_path):
+    """In the project as a fresh checkout has it, with the data in their place; the command writes and logs the same."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    shutil.copytree(project / "data", tmp_path / "data")
+    ended = run_there(*TYPED.format("run").split(), "--use_ckpt=false", folder=tmp_path)
+    assert " - tf.note - device: " in ended.err
+    log = check_log(ended, tmp_path / "run" / "log.txt")
+    assert log.order == trained.order and log.train[-1][1] < log.train[0][1]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | OURS
 
 
 @pytest.fixture
@@ -102,8 +118,7 @@ def typed(project, trained, monkeypatch, one_network):
 
 
 def test_the_log_of_training(trained):
-    flags = [*TYPED.format("run").split(), "--use_ckpt=false"]
-    assert trained.commands == [["runners/run_physics.py", *flags]]
+    assert trained.commands == [["runners/run_physics.py", *FIRST]]
     assert trained.order == "c" + "pv" + "t" * 6 + "pv" + "t" * 6 + "pv" + "pe" + "pe"
     assert [iteration for iteration, _ in trained.train] == list(range(12))
     where = [(split, epoch) for split, epoch, _ in trained.evals]
@@ -127,11 +142,10 @@ def test_the_originals_log_reads_with_the_same_formats():
 def test_all_files_are_there(project, trained):
     folder = project / "run"
     names = {path.name for path in folder.iterdir()}
-    more = {"model.ckpt-12.index", "model.ckpt-12.data-00000-of-00001", "experiment.json"}
-    assert names == FILES | more
+    assert names == FILES | OURS
     assert checkpoints.load(folder).progress["epoch"] == 4  # saved at the end, not at a fifth epoch alone
     log = read_any_log(folder / "log.txt")
-    assert log.flags == read_flags([*TYPED.format("run").split(), "--use_ckpt=false"]) and log.unread == []
+    assert log.flags == read_flags(list(FIRST)) and log.unread == []
 
 
 def test_the_arrays_have_the_originals_names_and_shapes(project, trained):
@@ -170,8 +184,8 @@ def test_the_pictures_have_the_originals_sizes(project, trained):
 def test_the_code_is_kept(project, trained):
     with zipfile.ZipFile(project / "run" / "code.zip") as code:
         found = {name: code.read(name) for name in code.namelist()}
-    sources = [path for package in PACKAGES for path in (project / package).rglob("*.py")]
-    assert found == {str(path.relative_to(project)): path.read_bytes() for path in sources}
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert found == {str(path.relative_to(ROOT)): path.read_bytes() for path in sources}
 
 
 def test_testing_gives_the_losses_of_the_training_run(project, trained, typed):
@@ -199,7 +213,14 @@ def test_training_continues_from_a_checkpoint(project, trained, typed):
 # The original's checkpoints through the command
 
 
-@pytest.mark.parametrize("task", ["bouncing_balls", "mnist_spring_color"], ids=["shallow U-Net", "deep U-Net"])
+# The same numbers of the deep U-Net are in test_physics_net.py.
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param("bouncing_balls", id="shallow U-Net"),
+        pytest.param("mnist_spring_color", id="deep U-Net", marks=pytest.mark.slow),
+    ],
+)
 def test_a_tf1_checkpoint_evaluates_to_the_originals_numbers(task, tmp_path, without_graphs):
     golden = golden_data.net_file(task)
     save_as_tf1(tmp_path / "tf1", task)

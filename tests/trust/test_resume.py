@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import soaking
+from command import Ended, run_command
 from killing import Killer, assert_equal_runs
+from networks import Networks
 from tiny_run import squares, write_data
 
 from data_gen.iterators import DataIterator
+from physics_models import checkpoints
+from physics_models.base import BaseNet
 from physics_models.checkpoints import find_interrupted_run
 from physics_models.errors import ExperimentError
 from physics_models.experiment import write_marker
@@ -27,6 +33,44 @@ def flags(tmp_path_factory) -> list[str]:
     return [*write_data(tmp_path_factory.mktemp("data")), *more]
 
 
+class KilledError(Exception):
+    """Ends a training as SIGKILL does: nothing more is saved."""
+
+
+def killed() -> None:
+    raise KilledError
+
+
+def test_a_stopped_and_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path, monkeypatch, without_graphs):
+    """Within this process: by SIGTERM after the first step, then killed after the third, which no checkpoint holds."""
+    at_step: dict[int, Callable[[], None]] = {}
+    flags = [*write_data(tmp_path, 8), "--cell_type=bouncing_ode_cell", "--save_every_n_epochs=1"]
+    flags += ["--epochs=2", "--eval_every_n_epochs=9"]  # of two steps
+
+    def notify(net: BaseNet, event: str, *arguments) -> None:
+        if event == "on_train_batch_end":
+            at_step.pop(arguments[0], lambda: None)()
+
+    def run(folder: str, *more: str) -> Ended:
+        return run_command("paig-run-physics", *flags, f"--save_dir={tmp_path / folder}", *more)
+
+    monkeypatch.setattr(run_physics, "build", Networks().build)
+    monkeypatch.setattr(BaseNet, "notify", notify)
+    assert run("expected").code == 0
+    at_step[0] = functools.partial(signal.raise_signal, signal.SIGTERM)
+    stopped = run("run")
+    last = stopped.err.splitlines()[-1]
+    assert stopped.code == 143 and last.startswith("stopped by SIGTERM") and last.endswith(" --resume")
+    assert checkpoints.load(tmp_path / "run").progress["iteration"] == 1
+    at_step[2] = killed
+    with pytest.raises(KilledError):
+        run("run", "--resume")
+    assert checkpoints.load(tmp_path / "run").progress["iteration"] == 2
+    assert run("run", "--resume").code == 0
+    assert_equal_runs(tmp_path / "run", tmp_path / "expected")
+
+
+@pytest.mark.slow
 def test_a_kill_and_a_signal_leave_no_trace(tmp_path, flags):
     """SIGKILL between two checkpoints, then SIGTERM between two others: the bits of a run that was left alone."""
     killer = Killer([*flags, "--epochs=4"], tmp_path / "run")
