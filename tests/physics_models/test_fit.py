@@ -155,3 +155,19 @@ def test_the_error_bar_is_as_large_as_the_scatter_over_films():
     fit = fitted("anchored_spring", films, damping=False)
     assert fit.scatter_errors["k_over_m"] == pytest.approx(1.2 * np.std(stiffness, ddof=1) / 2, rel=0.02)
     assert fit.errors["k_over_m"] >= fit.scatter_errors["k_over_m"]
+
+
+def test_the_error_bar_of_a_parabola_is_that_of_the_whole_film():
+    """Four quarters of it say a hundredth of what the whole does, and one of two components may be near zero."""
+    t, noise, true = np.arange(48.0), 0.05, np.array([0.0004, 0.012])
+    expected = noise * np.sqrt(720 / 48**5)  # of a curvature by least squares
+    off = []
+    for seed in range(4):
+        positions = 6 + np.outer(t, [0.1, 0.05]) + np.outer(t**2 / 2, true)
+        positions += np.random.RandomState(seed).normal(0, noise, positions.shape)
+        fit = fitted("incline", [Track(positions, t)])
+        for axis, value in zip(("g_x", "g_y"), true):
+            assert 0.5 * expected < fit.errors[axis] < 3 * expected
+            off.append((fit.parameters[axis] - value) / fit.errors[axis])
+        assert not check_fit("incline", fit, [Track(positions, t)], [], Known()).fatal
+    assert np.abs(off).max() < 4 and np.std(off) < 2
