@@ -76,7 +76,8 @@ def flight(positions: np.ndarray, times: np.ndarray) -> tuple[slice, str]:
         if other.height > OTHER * best.height and not (other.first >= best.first and other.last <= best.last):
             if np.linalg.norm(other.bend - best.bend) > DIFFERENT * np.linalg.norm(best.bend):
                 return slice(0, len(times)), "the acceleration is not the same all the time"
-    return slice(best.first, best.last), ""
+    # A frame next to a bounce or a hand may show both.
+    return slice(best.first + (best.first > 0), best.last - (best.last < len(times))), ""
 
 
 def swing(positions: np.ndarray, times: np.ndarray) -> slice:

@@ -42,12 +42,27 @@ def test_of_a_ball_that_bounces_one_flight_is_fitted():
     assert abs(found.parameters["g_y"] - 0.06) < 3 * found.errors["g_y"] < 0.006
 
 
+def test_frames_next_to_a_bounce_do_not_count():
+    """Over twenty phases of a bounce the curvature is not biased: with these frames it was 1.4 % too small."""
+    g, found = 0.15, []
+    for seed in range(20):
+        heights = 20 * np.arange(3000) / 3000  # a flight from floor to floor takes 20 steps; of each frame the mean
+        flight = 24 - 0.5 * g * heights * (20 - heights)
+        path = np.tile(flight, 4)[150 * seed // 20 :]
+        frames = np.array([path[i * 150 : i * 150 + 75].mean() for i in range(70)])
+        xy = np.stack([0 * frames + 16, frames], 1) + np.random.RandomState(seed).normal(0, 0.02, (70, 2))
+        part, why = stretch.flight(xy, T[:70])
+        assert not why and part.stop - part.start >= 16
+        found.append(np.polyfit(T[:70][part], frames[part], 2)[0] * 2 / g)
+    assert abs(np.mean(found) - 1) < 0.002
+
+
 def test_a_throw_that_leaves_the_frame():
     """Where there is no ball the network sees it anywhere."""
     xy, times = track(20 - 1.2 * T[:40] + 0.03 * T[:40] ** 2, 4 + 0.7 * T[:40])
     xy[:6], xy[34:] = np.random.RandomState(1).uniform(0, 32, (2, 6, 2))
     part, why = stretch.flight(xy, times)
-    assert part == slice(6, 34) and not why
+    assert part == slice(7, 33) and not why  # less a frame at each end
 
 
 def test_a_whole_throw_is_left_as_it_is():
