@@ -154,7 +154,7 @@ def count_objects(every: dict[int, motion.Kinds], system: System) -> int:
     likely = likely_number(every)
     if system.n_objs > 1 or not 1 < likely <= MOST_OBJECTS:
         return system.n_objs
-    one = every[1].agreement if 1 in every else 0.0
+    one = every[1].agreement if 1 in every and every[1].share >= MANY else 0.0
     return likely if every[likely].agreement > one + COUNT_MARGIN else 1
 
 
