@@ -19,6 +19,7 @@ from physics_models.fit_start import start_states, start_weights, swings
 
 CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are off by the same
 DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
+BEND = 0.1  # pixels of a frame: by so much the positions of a small object may be bent along its path
 SEGMENTS = 4
 STUDENT = 0.6  # Student's t of a 68 % interval is 1 + 0.6 / (n - 1), to 1 % for n of 4 or more
 FITTED = 0.6  # of the fit's time, roughly, when its error bars begin
@@ -180,6 +181,9 @@ def fit_films(
     by_hessian = dict(zip(names, hessian[: len(names)] * np.abs(scales)))
     scatter = _scatter_errors(problem, theta, lambda done: progress(FITTED + (1 - FITTED) * done))
     errors = {name: max(by_hessian[name], scatter.get(name, 0.0)) for name in names}
+    if "g_x" in names:  # nothing in one flight tells a bend of the positions from the motion's
+        bend = 8 * BEND / max(np.ptp(track.times) for track in tracks) ** 2
+        errors |= {axis: float(np.hypot(errors[axis], bend)) for axis in ("g_x", "g_y")}
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     correlation = matrix / np.outer(spread, spread)
     pairs = {(a, b): float(correlation[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
