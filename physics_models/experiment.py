@@ -264,7 +264,8 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
                 delete_own_files(folder)
             else:
                 name = f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
-                moved = folder.rename(folder.with_name(free_name(name, lambda other: folder.with_name(other).exists())))
+                name = free_name(name, lambda other: os.path.lexists(folder.with_name(other)))
+                moved = folder.rename(folder.with_name(name))
             if handle is not None:
                 os.close(handle)
     except OSError as error:

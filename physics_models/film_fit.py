@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from physics_models import stretch
+from physics_models import film_parts
 from physics_models.film_results import SYSTEMS, Findings, merge
 from physics_models.fit import Fit, Track, fit_films
 from physics_models.fit_start import swings
@@ -48,14 +48,14 @@ def fit_part(
     cell = CELLS[SYSTEMS[name].cell_type](tracks[0].positions.shape[1] // 2, img_size)
     parts, why = [slice(0, len(t.times)) for t in tracks], ""
     if cell.n_objs == 1 and swings(cell):
-        parts = [stretch.swing(*track) for track in tracks]
+        parts = [film_parts.swing(*track) for track in tracks]
     elif cell.n_objs == 1 and SYSTEMS[name].cell_type == "fall_cell":
-        parts, reasons = zip(*(stretch.flight(*track) for track in tracks))
+        parts, reasons = zip(*(film_parts.flight(*track) for track in tracks))
         why = max(reasons)
     fit = fit_films(cell, [track.part(part) for track, part in zip(tracks, parts)], damped, progress)
     if cell.n_objs == 1 and swings(cell):
         rests = [path - track.positions[part] for path, track, part in zip(fit.trajectories, tracks, parts)]
-        closer = [slice(p.start + f.start, p.start + f.stop) for p, f in zip(parts, map(stretch.followed, rests))]
+        closer = [slice(p.start + f.start, p.start + f.stop) for p, f in zip(parts, map(film_parts.followed, rests))]
         if closer != parts and min(p.stop - p.start for p in closer) >= FEWEST:
             parts = closer
             cut = [track.part(part) for track, part in zip(tracks, parts)]

@@ -143,7 +143,8 @@ def run_films(options: argparse.Namespace) -> int:
     for film in films:
         note.info("%s: %d frames of %d×%d, %s", film.name, *film.frames.shape[:3], clock(film))
     check_one_place(films)
-    moving = seen_to_move(films)
+    frames = spread_out(films)
+    moving = discovery.scan(frames, lambda part: np.float32(part / 255.0))[1]
     n_objs = options.n_objs or count_objects(moving, system)
     alike = n_objs in moving and not moving[n_objs].distinct
     task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
@@ -152,7 +153,7 @@ def run_films(options: argparse.Namespace) -> int:
         note.info("the experiment that was in %s is now in %s", options.save_dir, moved)
     with LogFile(options.save_dir):
         logger.info("\n".join(sys.argv))
-        results, net = measure(options, films, task, alike)
+        results, net = measure(options, films, frames, task, alike)
         report.write(results, net, Path(options.save_dir))
         for remark in (*results.findings.fatal, *results.findings.warnings):
             logger.warning("warning: %s", remark)
@@ -176,12 +177,12 @@ def check_numbers(options: argparse.Namespace) -> None:
 
 
 def measure(
-    options: argparse.Namespace, films: list[Film], task: Task, alike: bool
+    options: argparse.Namespace, films: list[Film], frames: np.ndarray, task: Task, alike: bool
 ) -> tuple[report.Results, PhysicsNet]:
-    """Train on the films, measure the positions in all frames, fit, and check; `alike`: the objects look the same."""
+    """Train on `frames` (`spread_out`), measure the positions in all films, fit, and check; `alike`: see `train`."""
     scale = options.scale or (1 / options.pixels_per_metre if options.pixels_per_metre else None)
     known = Known(scale, options.mass, options.length, options.known_g)
-    training = train(options, films, task, alike)
+    training = train(options, frames, task, alike)
     net, found, verdict = training.net, training.found, training.verdict
     findings = check_objects(found, verdict)
     note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
@@ -253,11 +254,6 @@ def check_one_place(films: list[Film]) -> None:
             raise ExperimentError(f"{film.name}: not all films have time stamps; give --fps")
 
 
-def seen_to_move(films: list[Film]) -> dict[int, motion.Kinds]:
-    """What moves in the films, for each number of objects (`physics_models.discovery.scan`)."""
-    return discovery.scan(spread_out(films), lambda part: np.float32(part / 255.0))[1]
-
-
 def spread_out(films: list[Film]) -> np.ndarray:
     """Frames [F, H, H, 3] of all films, F a multiple of what a sequence has (`discovery.spread_out`)."""
     seen = INPUT_STEPS + PRED_STEPS
@@ -310,9 +306,8 @@ class Progress(tf.keras.callbacks.Callback):
         self.countdown((batch + 1) / self.steps)
 
 
-def train(options: argparse.Namespace, films: list[Film], task: Task, alike: bool) -> StagedTraining:
-    """Train encoder and decoder on single frames, supervised by motion at first; `alike` objects are tracked."""
-    frames = spread_out(films)
+def train(options: argparse.Namespace, frames: np.ndarray, task: Task, alike: bool) -> StagedTraining:
+    """Train encoder and decoder on `frames` [F, H, H, 3], supervised by motion at first; `alike` ones are tracked."""
     data = Sequences(frames.reshape(-1, INPUT_STEPS + PRED_STEPS, *frames.shape[1:]))
     tf.keras.utils.set_random_seed(options.seed)
     net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=alike)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physics_models import stretch
+from physics_models import film_parts
 from physics_models.film_fit import fit_best
 from physics_models.fit import Track
 
@@ -51,7 +51,7 @@ def test_frames_next_to_a_bounce_do_not_count():
         path = np.tile(flight, 4)[150 * seed // 20 :]
         frames = np.array([path[i * 150 : i * 150 + 75].mean() for i in range(70)])
         xy = np.stack([0 * frames + 16, frames], 1) + np.random.RandomState(seed).normal(0, 0.02, (70, 2))
-        part, why = stretch.flight(xy, T[:70])
+        part, why = film_parts.flight(xy, T[:70])
         assert not why and part.stop - part.start >= 16
         found.append(np.polyfit(T[:70][part], frames[part], 2)[0] * 2 / g)
     assert abs(np.mean(found) - 1) < 0.002
@@ -61,18 +61,18 @@ def test_a_throw_that_leaves_the_frame():
     """Where there is no ball the network sees it anywhere."""
     xy, times = track(20 - 1.2 * T[:40] + 0.03 * T[:40] ** 2, 4 + 0.7 * T[:40])
     xy[:6], xy[34:] = np.random.RandomState(1).uniform(0, 32, (2, 6, 2))
-    part, why = stretch.flight(xy, times)
+    part, why = film_parts.flight(xy, times)
     assert part == slice(7, 33) and not why  # less a frame at each end
 
 
 def test_a_whole_throw_is_left_as_it_is():
     xy, times = track(20 - 1.2 * T[:40] + 0.03 * T[:40] ** 2, 4 + 0.7 * T[:40], 0.15)
-    assert stretch.flight(xy, times) == (slice(0, 40), "")
+    assert film_parts.flight(xy, times) == (slice(0, 40), "")
 
 
 def test_a_swing_is_no_fall():
     xy, times = track(16 + 8 * np.sin(0.2 * T))
-    assert "not the same" in stretch.flight(xy, times)[1]
+    assert "not the same" in film_parts.flight(xy, times)[1]
 
 
 @pytest.mark.parametrize("held", [15, 40])
@@ -89,7 +89,7 @@ def test_a_pendulum_that_is_held_first(held):
 def test_the_rest_after_a_damped_swing_is_left_out_but_for_a_third():
     t = np.arange(240.0)
     xy, times = track(16 + 8 * np.exp(-0.04 * t) * np.cos(0.2 * t))
-    part = stretch.swing(xy, times)
+    part = film_parts.swing(xy, times)
     assert part.start == 0 and 80 < part.stop < 130
     _, _, found, _ = fit("anchored_spring", xy, times, damped=True)
     assert abs(found.parameters["k_over_m"] - 0.0416) < 3 * found.errors["k_over_m"] < 0.003
@@ -98,9 +98,9 @@ def test_the_rest_after_a_damped_swing_is_left_out_but_for_a_third():
 
 def test_a_steady_swing_is_left_whole():
     xy, times = track(16 + 8 * np.sin(0.2 * np.arange(200.0)))
-    assert stretch.swing(xy, times) == slice(0, 200)
+    assert film_parts.swing(xy, times) == slice(0, 200)
     residuals = np.random.RandomState(0).normal(0, 0.1, (200, 2))
     residuals[60:70] += 3.0  # something hides it for a while
-    assert stretch.followed(residuals) == slice(0, 200)
+    assert film_parts.followed(residuals) == slice(0, 200)
     residuals[:12] += 3.0
-    assert stretch.followed(residuals) == slice(12, 200)
+    assert film_parts.followed(residuals) == slice(12, 200)
