@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,3 +243,21 @@ def cut(path) -> None:
     """Take away all but the first ten bytes of a file."""
     content = path.read_bytes()
     path.write_bytes(content[:10])
+
+
+def test_a_checkpoint_that_could_not_be_deleted_goes_with_the_next(tmp_path, monkeypatch):
+    """It stays listed: else nobody would know of it, and a full disk would fill with such files."""
+    variables = {"w": tf.Variable(1.0)}
+    checkpoints.save(tmp_path, variables, {"iteration": 1})
+
+    def refused(*_, **__):
+        raise PermissionError("refused")
+
+    with monkeypatch.context() as patched, pytest.raises(ExperimentError, match="cannot be written"):
+        patched.setattr(Path, "unlink", refused)
+        checkpoints.save(tmp_path, variables, {"iteration": 2})
+    assert checkpoints.list_checkpoints(tmp_path) == ["model.ckpt-2", "model.ckpt-1"]
+    checkpoints.save(tmp_path, variables, {"iteration": 3})
+    assert {path.name.split(".data")[0].removesuffix(".index") for path in tmp_path.iterdir()} == {
+        "checkpoint", "model.ckpt-3"
+    }  # fmt: skip
