@@ -8,6 +8,7 @@ the cell. Times are in units of the mean time between two frames.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -55,9 +56,12 @@ class Fit(NamedTuple):
     structure: float  # autocorrelation of the residuals from one frame to the next
 
 
-def simulator(cell: SystemCell) -> Callable[..., tf.Tensor]:
-    """A compiled function: weights [B, n] by name, states [B, 4N], gaps [T − 1] → positions [B, T, 2N], float64."""
-    n_objs = cell.n_objs
+@functools.cache
+def simulator(cell_class: type[SystemCell], n_objs: int) -> Callable[..., tf.Tensor]:
+    """A compiled function: weights [B] by name, states [B, 4N], gaps [T − 1] → positions [B, T, 2N], all float64."""
+    cell = cell_class(n_objs)
+    row = tf.TensorSpec([None], tf.float64)
+    names = [*cell.weight_table, "damping"]
 
     def simulate(weights: dict[str, tf.Tensor], states: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:
         parameters = physical({name: w[:, None, None] for name, w in weights.items()})
@@ -72,7 +76,8 @@ def simulator(cell: SystemCell) -> Callable[..., tf.Tensor]:
         every = tf.concat([first[0][None], later], axis=0)
         return tf.reshape(tf.transpose(every, [1, 0, 2, 3]), [tf.shape(states)[0], -1, 2 * n_objs])
 
-    return tf.function(simulate, autograph=False, reduce_retracing=True)
+    signature = [dict.fromkeys(names, row), tf.TensorSpec([None, 4 * n_objs], tf.float64), row]
+    return tf.function(simulate, autograph=False, input_signature=signature)
 
 
 class _Problem:
@@ -168,7 +173,7 @@ def fit_films(
     cameras = [*cell.of_camera, *(DRIFT if {"anchor_x", "pivot_x"} & set(cell.of_camera) else ())]
     shared = [name for name in cell.weight_table if name not in cell.of_camera] + ["damping"] * damping
     held = [{} if damping else {"damping": 0.0} for _ in tracks]
-    problem = _Problem(simulator(cell), tracks, shared, cameras, held)
+    problem = _Problem(simulator(type(cell), cell.n_objs), tracks, shared, cameras, held)
     solved, all_starts = [], start_weights(cell, tracks)
     for i, starts in enumerate(all_starts):
         progress(FITTED * i / len(all_starts))

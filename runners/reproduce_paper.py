@@ -11,14 +11,12 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 `grey_shapes`, another pair on a spring for each seed; `same_shapes` and `same_bodies`, whose objects look the same.
 
 `--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
-discovery.md how well the objects are found. `--films` runs run_video.py on made films with known parameters, and
-writes into films.md how far off they are, and how often the error bars hold them.
+discovery.md how well the objects are found.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import re
 import signal
@@ -33,7 +31,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
 from physics_models.tasks import get_task
 from runners import run_base, run_physics, staged_run
-from runners.reproduce import discovery, films, shapes
+from runners.reproduce import discovery, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_report
 from runners.run_base import FLAGS, PATH, logger
@@ -44,8 +42,6 @@ flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of
 flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds objects, on --videos")
 flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")
-flags.DEFINE_bool("films", False, "how well run_video.py measures, on made films of --systems")
-flags.DEFINE_string("systems", ",".join(films.SYSTEMS), "films: of which systems")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
@@ -62,8 +58,8 @@ VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-c
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery + FLAGS.films != 1:
-        raise ExperimentError(f"--task, --all, --discovery, --films: give one of them; tasks: {', '.join(SEEDS)}")
+    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery != 1:
+        raise ExperimentError(f"--task, --all, --discovery: give one of them; tasks: {', '.join(SEEDS)}")
     for name in SET_HERE:
         if FLAGS[name].present:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
@@ -73,8 +69,8 @@ def main(argv: list[str]) -> None:
         raise ExperimentError(f"--task={FLAGS.task}: no such task; choose one of {', '.join(SEEDS)}")
     run_base.log_to_console()
     seeds = list(map(int, FLAGS.seeds.split(","))) if FLAGS.seeds else []
-    if FLAGS.discovery or FLAGS.films:
-        report = (discover if FLAGS.discovery else measure_films)(seeds or [0, 1, 2])
+    if FLAGS.discovery:
+        report = discover(seeds or [0, 1, 2])
     else:
         for task in [] if FLAGS.collect else SEEDS if FLAGS.all else [FLAGS.task]:
             for seed in seeds or range(SEEDS[task]):
@@ -90,20 +86,6 @@ def discover(seeds: list[int]) -> Path:
         discovery.run_all(folder, FLAGS.videos.split(","), seeds, FLAGS.supervision, stage.autoencoder)
     report = Path(FLAGS.report_dir or FLAGS.experiments) / "discovery.md"
     discovery.write_runs(folder, report)
-    return report
-
-
-def measure_films(seeds: list[int]) -> Path:
-    """Run run_video.py on made films of `--systems`, and write films.md."""
-    folder, systems = Path(FLAGS.experiments) / "films", FLAGS.systems.split(",")
-    if unknown := set(systems) - set(films.SYSTEMS):
-        raise ExperimentError(f"--systems: {min(unknown)}: no such system; choose of {', '.join(films.SYSTEMS)}")
-    for seed, system in [] if FLAGS.collect else itertools.product(seeds, systems):
-        logger.info("film: %s %d", system, seed)
-        films.measure(system, seed, folder)
-    report = Path(FLAGS.report_dir or FLAGS.experiments) / "films.md"
-    text = "\n".join(films.table(films.measured(folder))) + "\n"
-    write_atomically(report, lambda file: file.write(text.encode()))
     return report
 
 

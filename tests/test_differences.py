@@ -14,12 +14,11 @@ import tf1_graph
 from absl.testing import flagsaver
 
 from data_gen.errors import DataError
-from data_gen.iterators import DataIterator, get_iterators
+from data_gen.iterators import DataIterator
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
-from nn.cells import BouncingODECell, GravityODECell, SpringODECell
+from nn.cells import GravityODECell, SpringODECell
 from nn.decoders import ConvSTDecoder
 from nn.encoders import ConvEncoder
-from nn.plain import ConvSTDecoderPlain
 from nn.stn import spatial_transformer
 from physics_models import checkpoints, experiment
 from physics_models.base import tf_variable
@@ -164,12 +163,6 @@ def test_cell_type_overrides_the_task():
     assert get_task("spring_color", "").cell_type == TASKS["spring_color"].cell_type == "spring_ode_cell"
 
 
-def test_datapoints_limits_the_training_sequences(tmp_path):
-    np.savez(tmp_path / "video.npz", **{f"{split}_x": videos(4, 8) for split in ("train", "valid", "test")})
-    data = get_iterators(tmp_path / "video.npz", datapoints=3)
-    assert [data[split].num_examples for split in ("train", "valid", "test")] == [3, 4, 4]
-
-
 def test_the_weights_are_saved_at_the_end(trained):
     stored = checkpoints.load(trained.folder)
     assert (stored.progress["epoch"], stored.progress["iteration"]) == (4, 8)
@@ -276,15 +269,6 @@ def test_template_contents_and_background_are_computed_once(monkeypatch):
     assert len(calls) == 3
 
 
-def test_the_paste_is_the_spatial_transformer():
-    fast, plain = (kind(32, 3, 2) for kind in (ConvSTDecoder, ConvSTDecoderPlain))
-    for decoder in (fast, plain):
-        decoder.build((None, 4))
-    plain.set_weights(fast.get_weights())
-    positions = tf.constant(np.random.RandomState(0).rand(5, 4) * 32, tf.float32)
-    np.testing.assert_allclose(fast(positions), plain(positions), atol=2e-5)
-
-
 def test_one_network_and_one_trace_for_both_lengths(trained):
     assert trained.net.eval_step.experimental_get_tracing_count() == 1
     assert trained.net._train_step.experimental_get_tracing_count() == 1
@@ -305,22 +289,10 @@ def test_evaluation_keeps_the_order_of_the_file(trained):
         np.testing.assert_allclose(outputs["input"], videos(4, TINY.test_len) / np.float32(255), rtol=1e-6)
 
 
-def test_the_bouncing_walls_are_the_edges_of_the_frame():
-    state = tf.constant([[13.5, 5.0]]), tf.constant([[4.0, 0.0]])
-    assert BouncingODECell(1, 16)(state)[1][0, 0] == -4.0
-    assert BouncingODECell(1, 32)(state)[1][0, 0] == 4.0
-
-
 def test_other_numbers_of_objects():
     for cell in (SpringODECell(3), GravityODECell(2)):
         state = tf.random.normal([2, 2 * cell.n_objs]), tf.zeros([2, 2 * cell.n_objs])
         assert np.isfinite(cell(state)[0]).all()
-
-
-def test_the_same_seed_gives_the_same_batches():
-    first, second = (DataIterator(videos(6, 8), seed=3) for _ in range(2))
-    for _ in range(6):
-        np.testing.assert_array_equal(first.next_batch(2)[0], second.next_batch(2)[0])
 
 
 def test_weights_start_from_the_same_distribution():

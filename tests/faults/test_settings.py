@@ -52,6 +52,7 @@ def write_settings(folder: Path, **settings: object) -> dict[str, str]:
     return {"KERAS_HOME": str(folder)}
 
 
+@pytest.mark.slow
 def test_all_settings_at_once(tmp_path):
     """The same loss as without them, to the bit; Keras's variables are as before for other programs."""
     keras = write_settings(

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 
+import pytest
 from tiny_run import ROOT, environment
 
 from runners import run_base
@@ -42,6 +43,7 @@ for name in ("runners/compare_runs.py", "data_gen", "physics_models.export", "ph
 """
 
 
+@pytest.mark.slow
 def test_every_command_twice():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

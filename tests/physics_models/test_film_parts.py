@@ -75,7 +75,7 @@ def test_a_swing_is_no_fall():
     assert "not the same" in film_parts.flight(xy, times)[1]
 
 
-@pytest.mark.parametrize("held", [15, 40])
+@pytest.mark.parametrize("held", [pytest.param(15, marks=pytest.mark.slow), 40])
 def test_a_pendulum_that_is_held_first(held):
     angle = 0.4 * np.cos(0.2 * np.clip(np.arange(150) - held, 0, None))
     xy, times = track(20 * np.cos(angle), 16 + 20 * np.sin(angle))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
+from made_films import _MADE, SUBSTEPS, integrate
 
 from nn.systems import CELLS
-from physics_models import fit as fit_module
 from physics_models.film_results import SYSTEMS, Known, check_fit, quantities
 from physics_models.fit import Track, fit_films
-from runners.reproduce.films import _MADE, SUBSTEPS, integrate
 
 PIXEL = 3.0  # of the made film in one of a frame
 
@@ -24,20 +21,6 @@ def made(system: str, seed: int, noise: float = 0.1, frames: int = 120) -> tuple
     paths = integrate(acceleration, np.array(first, float), np.array(speed, float), fps, count)[:, 2]
     positions = paths.reshape(count, -1) / PIXEL
     return Track(positions + random.normal(0, noise, positions.shape), np.arange(count, dtype=float)), truth, 1 / fps
-
-
-@pytest.fixture(scope="module", autouse=True)
-def traced_once():
-    """Fits with cells of one kind share the graph that integrates their trajectories: their weights are its inputs."""
-    simulator = fit_module.simulator
-
-    @functools.cache
-    def of_kind(cell_class, n_objs):
-        return simulator(cell_class(n_objs))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit_module, "simulator", lambda cell: of_kind(type(cell), cell.n_objs))
-        yield
 
 
 def fitted(system: str, tracks: list[Track], damping: bool = True):

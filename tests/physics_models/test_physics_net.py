@@ -14,9 +14,8 @@ import tensorflow as tf
 from freeing import graphs_freed
 
 from nn import stn
-from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet, Rollout
-from physics_models.tasks import Task, get_task
+from physics_models.tasks import get_task
 
 each_net = pytest.mark.parametrize("case", golden_data.NETS)
 # Those of the other optimizers are the network of spring_color: what does not depend on the optimizer is the same.
@@ -307,94 +306,3 @@ def test_the_weights_after_ten_steps(case):
     golden, ours = golden_data.net_file(case), of(case).trained
     assert list(ours.norms) == list(golden["var_names"])
     golden_data.assert_close(np.array(list(ours.norms.values())), golden["final_norms"])
-
-
-# Parts of the network that the golden values do not tell apart
-
-
-SMALL = replace(get_task("spring_color"), img_size=16)
-
-
-@functools.cache
-def small_net() -> PhysicsNet:
-    """A network that no test changes, for frames of 16 pixels."""
-    return PhysicsNet(SMALL)
-
-
-def small_frames(length: int = SMALL.train_len) -> tf.Tensor:
-    return tf.random.stateless_uniform([2, length, 16, 16, 3], [1, 2])
-
-
-def test_alpha_weighs_the_reconstruction():
-    frames = small_frames()
-    for alpha in (0.0, 2.5):
-        net = PhysicsNet(SMALL, autoencoder_loss=alpha)
-        losses = net.compute_losses(frames, net(frames))
-        expected = losses["pred_loss"] + alpha * losses["recons_loss"]
-        np.testing.assert_allclose(net.train_loss(frames), expected, rtol=1e-6)
-
-
-def test_the_losses_compare_the_right_frames():
-    """A change of one true frame changes the one loss that it enters: L = 4, P = 6, T = 12."""
-    net = small_net()
-    frames = small_frames()
-    rollout = net(frames)
-    before = {name: float(loss) for name, loss in net.compute_losses(frames, rollout).items()}
-    enters = {}
-    for t in range(12):
-        changed = tf.concat([frames[:, :t], 1 - frames[:, t : t + 1], frames[:, t + 1 :]], axis=1)
-        after = net.compute_losses(changed, rollout)
-        enters[t] = {name for name in ("pred_loss", "extrap_loss", "recons_loss") if float(after[name]) != before[name]}
-    assert [t for t in enters if "recons_loss" in enters[t]] == list(range(10))
-    assert [t for t in enters if "pred_loss" in enters[t]] == list(range(4, 10))
-    assert [t for t in enters if "extrap_loss" in enters[t]] == [10, 11]
-
-
-def test_the_rollout_starts_at_the_last_input_frame_and_does_not_look_ahead():
-    net = small_net()
-    frames = small_frames()
-    rollout = net(frames)
-    np.testing.assert_array_equal(rollout.pos_vel_seq[:, 0, :4], rollout.enc_pos[:, 3])
-    later = net(tf.concat([frames[:, :4], 1 - frames[:, 4:]], axis=1))
-    np.testing.assert_allclose(later.pos_vel_seq, rollout.pos_vel_seq, atol=1e-5)
-    assert np.abs(later.enc_pos[:, 4:] - rollout.enc_pos[:, 4:]).max() > 1e-3
-
-
-def test_longer_sequences_go_on_where_shorter_ones_end():
-    net = small_net()
-    frames = small_frames(30)
-    long, short = net(frames), net(frames[:, :12])
-    assert long.output.shape == [2, 26, 16, 16, 3]
-    np.testing.assert_allclose(long.pos_vel_seq[:, :9], short.pos_vel_seq, atol=1e-5)
-    np.testing.assert_allclose(long.recons_out, short.recons_out, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [33, 45, *(pytest.param(size, marks=pytest.mark.slow) for size in (41, 51))])
-def test_frames_with_an_odd_side_train(size):
-    """The poolings floor, and the resize goes to the skip's size, as in the original."""
-    task = Task("spring_color", "spring_ode_cell", 5, 5, input_steps=2, pred_steps=2, img_size=size, n_objs=2)
-    net = PhysicsNet(task, autoencoder_loss=3.0)
-    net.build_optimizer(1e-3)
-    frames = tf.random.stateless_uniform([1, 5, size, size, 3], [1, 2])
-    before = {name: v.numpy() for name, v in net.variables_by_name(trainable_only=True).items()}
-    loss, gradients = net.loss_and_gradients(frames)
-    net.update(gradients)
-    assert np.isfinite(float(loss)) and int(net.skipped_steps) == 0
-    for name, variable in net.variables_by_name(trainable_only=True).items():
-        assert np.isfinite(variable).all() and np.any(variable != before[name]), name
-    rollout = net(frames)
-    assert rollout.output.shape == [1, 3, size, size, 3]
-    side = size if size < 40 else size // 2
-    assert net.encoder.location_net[0].kernel.shape[0] == 3 * side**2
-    assert net.decoder.sprites().templates.shape == [2, size // 2, size // 2, 1]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"encoder_type": "resnet"}, {"decoder_type": "vae"}, {"cell_type": "pendulum"}, {"vel_encoder": "guess"}],
-    ids=lambda settings: next(iter(settings)),
-)
-def test_unknown_parts_are_named(settings):
-    (flag, value), task = next(iter(settings.items())), get_task("spring_color", settings.get("cell_type", ""))
-    with pytest.raises(ExperimentError, match=f"--{flag}={value}"):
-        PhysicsNet(task, **{name: value for name, value in settings.items() if name != "cell_type"})

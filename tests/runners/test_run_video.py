@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from command import run_command
 from eager import eagerly
+from made_films import _MADE, draw, integrate
 
 from data_gen.film import Film
 from physics_models.library import load_network
 from physics_models.supervision import Verdict
 from runners import run_video
-from runners.reproduce.films import _MADE, draw, integrate
 from runners.run_video import main  # noqa: F401, the console command
 
 FILMS = Path(__file__).parents[1] / "films"
@@ -94,6 +94,7 @@ def test_a_result(film, found, tmp_path):
     assert learned["k_over_m"] * 900 == pytest.approx(k["value"], rel=1e-4)
 
 
+@pytest.mark.slow  # the units alone are in test_fit.py
 def test_without_times_and_scale_there_is_no_bare_number(film, found, tmp_path):
     out = tmp_path / "out"
     ended = run_command("paig-run-video", str(film[0]), "--system=anchored_spring", f"--save_dir={out}", "--steps=2")

@@ -1,11 +1,16 @@
-"""Made films with known parameters, for measuring `run_video.py`: a table of errors and of what the error bars hold.
+"""Made films with known parameters, and what run_video.py makes of them: errors, and what the error bars hold.
 
-Frames are 96×96, RGB: discs before uneven light and another disc that rests, blurred by the motion and by the lens,
-with noise of 4 grey levels. The motion is integrated here in NumPy, in steps of 1/40 of a frame.
+PYTHONPATH=. python tests/made_films.py --seeds=0,1,2 --systems=fall,incline --folder=experiments/films
+
+prints the table of all films in the folder; a film that has its report is not measured again. Frames are 96×96, RGB:
+discs before uneven light and another disc that rests, blurred by the motion and by the lens, with noise of 4 grey
+levels. The motion is integrated here in NumPy, in steps of 1/40 of a frame.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -15,8 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from physics_models.errors import ExperimentError
-
+ROOT = Path(__file__).parents[1]
 SIDE, NOISE, SUBSTEPS, EXPOSED = 96, 4.0, 40, 0.5  # pixels; grey levels; steps per frame; share of a frame's time
 COLORS = np.array([[0.85, 0.2, 0.15], [0.15, 0.35, 0.9], [0.95, 0.8, 0.1]])
 RADIUS = 7.0  # pixels
@@ -173,18 +177,18 @@ class Outcome(NamedTuple):
 
 
 def measure(system: str, seed: int, folder: Path) -> Outcome:
-    """Run the command on the film number `seed`, unless `folder` has its report; an `ExperimentError` if it fails."""
+    """Run the command on the film number `seed`, unless `folder` has its report."""
     film, place = make_film(system, seed), folder / f"{system}-{seed}"
     if not (place / "report.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / f"{system}-{seed}.npz", frames=film.frames)
         command = [
-            sys.executable, str(Path(__file__).parents[1] / "run_video.py"), str(folder / f"{system}-{seed}.npz"),
+            sys.executable, str(ROOT / "runners" / "run_video.py"), str(folder / f"{system}-{seed}.npz"),
             f"--system={system}", f"--fps={film.fps}", f"--save_dir={place}", f"--seed={seed}", "--overwrite",
         ]  # fmt: skip
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode not in (0, 2):
-            raise ExperimentError(f"{place}: run_video.py ended with: {ended.stderr.strip().splitlines()[-1]}")
+            sys.exit(f"{place}: run_video.py ended with: {ended.stderr.strip().splitlines()[-1]}")
     report = json.loads((place / "report.json").read_text())
     return Outcome(system, seed, report["parameters"], film.truth, report["warnings"])
 
@@ -224,3 +228,19 @@ def _holds(outcome: Outcome, name: str, bars: int) -> bool:
     """Whether the truth lies within so many error bars."""
     found = outcome.parameters[name]
     return found["error"] is not None and abs(found["value"] - outcome.truth[name]) <= bars * found["error"]
+
+
+def main() -> None:
+    """Measure the films of `--systems` and `--seeds`, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", default="", help="numbers with commas between; without them, nothing is measured")
+    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--folder", type=Path, default=Path("experiments/films"))
+    options = parser.parse_args()
+    for seed, system in itertools.product(filter(None, options.seeds.split(",")), options.systems.split(",")):
+        measure(system, int(seed), options.folder)
+    print("\n".join(table(measured(options.folder))))
+
+
+if __name__ == "__main__":
+    main()
