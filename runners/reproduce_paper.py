@@ -3,6 +3,7 @@
 PYTHONPATH=. python runners/reproduce_paper.py --task=spring_color --seeds=0,1,2,3,4
 PYTHONPATH=. python runners/reproduce_paper.py --all
 PYTHONPATH=. python runners/reproduce_paper.py --discovery --seeds=0,1 --supervision=none
+PYTHONPATH=. python runners/reproduce_paper.py --legacy --task=spring_color --seeds=0,1,2,3,4 --epochs=20
 
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
 kept in seed<N>.json beside it: a measured run is not run again, an interrupted one is resumed. Flags of
@@ -11,7 +12,8 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 `grey_shapes`, another pair on a spring for each seed; `same_shapes` and `same_bodies`, whose objects look the same.
 
 `--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
-discovery.md how well the objects are found.
+discovery.md how well the objects are found. `--legacy` trains as the original's README says, without stages, and writes
+into legacy.md which objects each seed finds; with more `--epochs` the runs go on where they were.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from physics_models.errors import ExperimentError
 from physics_models.experiment import write_atomically
 from physics_models.tasks import get_task
 from runners import run_base, run_physics, staged_run
-from runners.reproduce import discovery, shapes
+from runners.reproduce import discovery, legacy, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_report
 from runners.run_base import FLAGS, PATH, logger
@@ -42,6 +44,7 @@ flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of
 flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds objects, on --videos")
 flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")
+flags.DEFINE_bool("legacy", False, "train --task as the original's README says, and measure which objects are found")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
@@ -58,7 +61,7 @@ VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-c
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery != 1:
+    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery != 1 or (FLAGS.legacy and not FLAGS.task):
         raise ExperimentError(f"--task, --all, --discovery: give one of them; tasks: {', '.join(SEEDS)}")
     for name in SET_HERE:
         if FLAGS[name].present:
@@ -71,6 +74,8 @@ def main(argv: list[str]) -> None:
     seeds = list(map(int, FLAGS.seeds.split(","))) if FLAGS.seeds else []
     if FLAGS.discovery:
         report = discover(seeds or [0, 1, 2])
+    elif FLAGS.legacy:
+        report = train_as_the_original(FLAGS.task, seeds)
     else:
         for task in [] if FLAGS.collect else SEEDS if FLAGS.all else [FLAGS.task]:
             for seed in seeds or range(SEEDS[task]):
@@ -89,6 +94,22 @@ def discover(seeds: list[int]) -> Path:
     return report
 
 
+def train_as_the_original(task: str, seeds: list[int]) -> Path:
+    """Train `task` with the original's settings for each seed, measure it, and write legacy.md."""
+    if task not in RECIPES:
+        raise ExperimentError(f"--task={task}: give one of {', '.join(RECIPES)} with --legacy")
+    folder, report = Path(FLAGS.experiments) / "legacy", Path(FLAGS.report_dir or FLAGS.experiments) / "legacy.md"
+    files = files_of(task)
+    for seed in [] if FLAGS.collect else seeds:
+        place = folder / task / f"seed{seed}"
+        exit_code, last = run_physics_for(place, seed, legacy.flags(task))
+        if exit_code:
+            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+        legacy.save(legacy.measure(task, seed, place, files), place.with_suffix(".json"))
+    legacy.write_runs(folder, report)
+    return report
+
+
 def reproduce(task: str, seed: int) -> None:
     """Train and measure one seed of one task, unless its numbers are there already."""
     variant = VARIANTS[FLAGS.vel_encoder == "gauss_newton", FLAGS.calibrated_coords]
@@ -97,12 +118,10 @@ def reproduce(task: str, seed: int) -> None:
     if numbers.is_file():
         logger.info("%s: measured already", numbers)
         return
-    data_dir = run_base.data_folder()
     if made := shapes.MADE.get(task):
-        files = make_grey(made, seed, data_dir / task)
+        files = make_grey(made, seed, run_base.data_folder() / task)
     else:
-        recipe = RECIPES[task]
-        files = DataFiles(data_dir / recipe.train_file, data_dir / recipe.test_file, recipe.physics)
+        files = files_of(task)
     if train(task, seed, folder, files):
         stage = staged_run.settings_from_flags(get_task(made.task if made else task), "mlp").positions
         entry = measure_run(task, seed, folder, files, stage)
@@ -110,6 +129,12 @@ def reproduce(task: str, seed: int) -> None:
         entry = describe_run(task, seed, folder)
     write_atomically(numbers, lambda file: file.write(json.dumps(entry, indent=1).encode()))
     logger.info("%s: written", numbers)
+
+
+def files_of(task: str) -> DataFiles:
+    """The data files of a task of the original."""
+    recipe, folder = RECIPES[task], run_base.data_folder()
+    return DataFiles(folder / recipe.train_file, folder / recipe.test_file, recipe.physics)
 
 
 def make_grey(made: shapes.Made, seed: int, folder: Path) -> DataFiles:
@@ -133,15 +158,20 @@ def train(task: str, seed: int, folder: Path, files: DataFiles) -> bool:
         of_task += [f"--{name}={getattr(as_in, name)}" for name in ("cell_type", "n_objs", "input_steps", "pred_steps")]
     else:
         of_task = [f"--task={task}", "--color=true"]
-    command = [
-        sys.executable, run_physics.__file__, *of_task, "--schedule=staged", f"--seed={seed}", f"--save_dir={folder}",
-        "--resume=true", *flags_for_runs(),
-    ]  # fmt: skip
-    logger.info("running: %s", " ".join(command))
-    exit_code, last = run_and_show(command)
+    exit_code, last = run_physics_for(folder, seed, [*of_task, "--schedule=staged"])
     if exit_code and "objects not found" not in last:
         raise ExperimentError(f"{folder}: training ended with: {last.removeprefix('error: ') or exit_code}")
     return exit_code == 0
+
+
+def run_physics_for(folder: Path, seed: int, arguments: list[str]) -> tuple[int, str]:
+    """Start or resume run_physics.py in `folder`, with the flags that were given here; as `run_and_show`."""
+    command = [
+        sys.executable, run_physics.__file__, *arguments, f"--seed={seed}", f"--save_dir={folder}", "--resume=true",
+        *flags_for_runs(),
+    ]  # fmt: skip
+    logger.info("running: %s", " ".join(command))
+    return run_and_show(command)
 
 
 def run_and_show(command: list[str]) -> tuple[int, str]:

@@ -28,7 +28,7 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedTraining, encode_all, settings_for
 from physics_models.tasks import TASKS
 from runners import machine
-from runners.reproduce.report import table
+from runners.reproduce.report import replace_section
 from runners.reproduce.shapes import SPRING, Made, draw_shapes, drift, make_shapes, write_video
 from runners.run_base import logger
 
@@ -177,6 +177,4 @@ def write_runs(folder: Path, report: Path) -> None:
             "CPU s": f"{statistics.median(entry['cpu_seconds'] for entry in entries):.0f}",
         })  # fmt: skip
     stacks = "; ".join(sorted({entry["stack"] for group in groups.values() for entry in group.values()}))
-    before = report.read_text(encoding="utf-8").split(HEADING)[0] if report.is_file() else ""
-    text = "\n".join([f"{before}{HEADING}\n", f"{EXPLANATION} Made with {stacks}.\n", *table(rows), ""])
-    write_atomically(report, lambda out: out.write(text.encode()))
+    replace_section(report, HEADING, f"{EXPLANATION} Made with {stacks}.", rows)

@@ -60,6 +60,13 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in cells]
 
 
+def replace_section(report: Path, heading: str, text: str, rows: list[dict[str, str]]) -> None:
+    """Replace what follows `heading` on the page `report` by `text` and a table; the page is made if need be."""
+    before = report.read_text(encoding="utf-8").split(heading)[0] if report.is_file() else ""
+    page = "\n".join([f"{before}{heading}\n", f"{text}\n", *table(rows), ""])
+    write_atomically(report, lambda file: file.write(page.encode()))
+
+
 def parameter_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
     """A row per learned parameter: true, the paper's, raw and calibrated value; medians over the seeds."""
     found, rows = [run for run in runs if run["found"]], []

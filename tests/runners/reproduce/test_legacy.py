@@ -1,0 +1,61 @@
+"""The original's command, seed by seed: what counts as found, and what the page says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from command import run_main
+from one_command import load_command
+
+from data_gen.recipes import RECIPES
+from runners.reproduce import legacy
+from runners.run_base import FLAGS
+
+
+def test_an_object_that_no_position_follows_is_not_found():
+    random = np.random.RandomState(0)
+    true = random.uniform(4, 28, (20, 10, 2, 2))
+    encoded = true[:, :, ::-1] + [1.0, -2.0]  # other names, another place in the template
+    assert legacy.in_place(encoded, true) == [1.0, 1.0]
+    encoded[:, :, 0] = 16.0  # the network's first object, the truth's second, stays where it is
+    found = legacy.in_place(encoded, true)
+    assert found[0] == 1.0 and found[1] < 0.1
+    encoded[:, :, 0] = encoded[:, :, 1]  # both follow one object
+    assert sorted(legacy.in_place(encoded, true))[0] < 0.1
+
+
+def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
+    command, calls = load_command("reproduce_paper"), []
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: calls.append(arguments) or (0, ""))
+    entry = {
+        "task": "spring_color", "seed": 3, "epochs": 20, "stack": "TensorFlow 2", "wall_s": 480.0,
+        "losses": {"eval_recons_loss": 9.1, "eval_pred_loss": 20.0, "eval_extrap_loss": 31.0},
+        "parameters": {"k": 1.13, "l": 3.1}, "in_place": [0.98, 0.31],
+    }  # fmt: skip
+    monkeypatch.setattr(legacy, "measure", lambda *_: entry)
+    (tmp_path / "legacy.md").write_text("# Mine\n\n## Every run\n\nold\n")
+    arguments = ["--legacy", "--task=spring_color", "--seeds=3", "--epochs=20", f"--experiments={tmp_path}"]
+    assert run_main(command.main, arguments).code == 0
+    wanted = ["batch_size=100", "autoencoder_loss=3.0", "base_lr=0.0006", "color=true", "seed=3", "epochs=20"]
+    assert {f"--{each}" for each in wanted} <= set(calls[0])
+    assert not any("schedule" in argument for argument in calls[0])
+    page = (tmp_path / "legacy.md").read_text()
+    assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
+    row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | 8 |"
+    assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3.json").read_text()) == entry
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_measured_and_continued(tmp_path):
+    command, recipe = load_command("reproduce_paper"), RECIPES["spring_color"]
+    for file, length in ((recipe.train_file, 12), (recipe.test_file, 30)):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        recipe.generator(str(tmp_path / file), 8, 4, 4, length, **recipe.physics)
+    given = ["--legacy", "--task=spring_color", "--seeds=0", f"--experiments={tmp_path}", f"--data_dir={tmp_path}"]
+    for epochs in (1, 2):
+        assert run_main(command.main, [*given, "--batch_size=4", f"--epochs={epochs}"]).code == 0
+        entry = json.loads((tmp_path / "legacy" / "spring_color" / "seed0.json").read_text())
+        assert entry["epochs"] == epochs and len(entry["in_place"]) == 2
+    FLAGS.unparse_flags()
