@@ -41,6 +41,12 @@ def peak_gb(pid: int | str = "self") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; True where /proc does not say."""
+    flags = (from_proc("cpuinfo", "flags") or from_proc("cpuinfo", "Features")).split()  # x86; ARM
+    return not flags or bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
 def from_proc(file: str, name: str) -> str:
     """The value of the first line `name: value` of a file below /proc, which Linux has; else an empty string."""
     try:

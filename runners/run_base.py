@@ -21,6 +21,7 @@ from data_gen.recipes import default_folder
 from physics_models.base import OPTIMIZERS
 from physics_models.errors import ExperimentError, exit_with_message, reporting
 from physics_models.experiment import LOG_FORMAT
+from runners import machine
 
 FLAGS = flags.FLAGS
 
@@ -172,6 +173,8 @@ def choose_device() -> str:
         return f"{len(names)} GPU(s): {', '.join(names)}"
     unusable = kind != "cpu" and physics_models.HAS_NVIDIA_DRIVER
     why = "; this machine has an NVIDIA driver, but TensorFlow cannot use the GPU" if unusable else ""
+    if FLAGS.mixed_precision and not machine.has_bfloat16():
+        why += "; it has no instructions for bfloat16, --mixed_precision makes it slower"
     return f"CPU, {os.cpu_count()} cores{why}"
 
 
