@@ -2,8 +2,10 @@
 
 PYTHONPATH=. python runners/run_benchmark.py --tasks=spring_color,3bp_color --batch_sizes=16,100 [--naive]
 PYTHONPATH=. python runners/run_benchmark.py --scale                    cost against batch size, T, N and H
+PYTHONPATH=. python runners/run_benchmark.py --original=CLONE --python=PYTHON36 --tasks=spring_color --batch_sizes=100
 
 Each configuration runs in a process of its own, on random frames: no data file is needed. It prints Markdown tables.
+With `--original` it times the original and this port in turns, three times each, as runners/side_by_side.py runs them.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import tempfile
 import time
 import timeit
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import physics_models  # noqa: F401  isort: skip, it imports TensorFlow without its start-up messages
@@ -24,18 +28,22 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from physics_models.errors import ExperimentError
+from physics_models.errors import ExperimentError, exit_with_message
+from physics_models.experiment import Interrupted
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS
-from runners import machine, run_base
+from runners import machine, run_base, side_by_side
 from runners.reproduce.report import table
-from runners.run_base import FLAGS, logger
+from runners.run_base import FLAGS, PATH, logger
+from runners.side.numbers import list_runs
 
 flags.DEFINE_list("tasks", "spring_color,3bp_color,mnist_spring_color", "tasks, separated by commas; or all")
 flags.DEFINE_list("batch_sizes", "16,100", "sequences per batch, separated by commas")
 flags.DEFINE_integer("steps", 10, "timed steps, after two that are not timed", lower_bound=1)
 flags.DEFINE_bool("naive", False, "measure --decoder_type=conv_st_decoder_plain as well")
 flags.DEFINE_bool("scale", False, "measure the cost against batch size, T, N and H instead")
+flags.DEFINE(PATH, "original", "", "a clone of the original: time it and this port in turns instead")
+flags.DEFINE(PATH, "python", "python3.6", "a Python 3.6 with TensorFlow 1.12, for the original")
 ACCEPTED_FLAGS = ("device", "mixed_precision")
 
 # A training step against one size at a time, all else small enough for a laptop: a task, and batch sizes and changes of
@@ -47,6 +55,7 @@ SCALES: dict[str, tuple[str, list[tuple[int, dict[str, int]]]]] = {
     "N, gravity": ("3bp_color", [(16, {"n_objs": n}) for n in (2, 4, 8)]),
     "H": ("spring_color", [(8, {"img_size": h}) for h in (32, 36, 48, 64, 96, 128)]),
 }
+PAIRS = 3  # of runs of the original and the port
 MATMUL_SIDE = 2048
 # Which of the output and the inputs is what a convolution gives, or its gradient, [B, H, W, C]; and which the kernel.
 CONVOLUTIONS = {
@@ -79,6 +88,9 @@ def main(argv: list[str]) -> None:
     """Measure what the flags ask for, and print it."""
     configurations = configurations_from_flags()
     run_base.log_to_console()
+    if FLAGS.original:
+        print("\n".join(beside_the_original([each for each in configurations if each.part == "eval"])))
+        return
     records = []
     for i, each in enumerate(configurations, 1):
         logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(each).values())))
@@ -105,6 +117,21 @@ def configurations_from_flags() -> list[Configuration]:
     parts = [("train", options), *naive, ("eval", options)]
     cases = itertools.product(tasks, batches, parts)
     return [Configuration(part, task, batch, options=settings) for task, batch, (part, settings) in cases]
+
+
+def beside_the_original(configurations: list[Configuration]) -> list[str]:
+    """The table of `side_by_side.py`, with the time of a step of both and their ratio, for these tasks and batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        for each in configurations:
+            given = {
+                "original": FLAGS.original, "python": FLAGS.python, "task": each.task, "batch_size": each.batch,
+                "steps": FLAGS.steps, "pairs": PAIRS, "save_dir": f"{folder}/{each.task}-{each.batch}",
+            }  # fmt: skip
+            try:
+                side_by_side.run_all(side_by_side.flags().parse_args([f"--{n}={value}" for n, value in given.items()]))
+            except Interrupted as interrupted:
+                exit_with_message(interrupted, interrupted.exit_code)
+        return list_runs(Path(folder))
 
 
 def measure_in_process(configuration: Configuration) -> Record:

@@ -180,3 +180,21 @@ def test_a_configuration_that_fails_is_named(benchmark, monkeypatch):
     monkeypatch.setattr(benchmark, "ProcessPoolExecutor", lambda workers, context: Pool(Pool()))
     ended = run_main(benchmark.main, ["--tasks=3bp_color", "--batch_sizes=16"])
     assert ended.code == 1 and "3bp_color, batch 16" in ended.err.splitlines()[-1]
+
+
+def test_the_original_is_timed_in_turns(benchmark, monkeypatch):
+    ran = []
+    monkeypatch.setattr(benchmark.side_by_side, "run_all", ran.append)
+    monkeypatch.setattr(benchmark, "list_runs", lambda folder: [f"a table of {folder}"])
+    given = ["--original=paig", "--python=py36", "--tasks=spring_color,3bp_color", "--batch_sizes=16", "--steps=7"]
+    ended = run_main(benchmark.main, given)
+    assert ended.code == 0 and ended.out.startswith("a table of ")
+    assert [(o.original, o.python, o.task, o.batch_size, o.steps, o.pairs) for o in ran] == [
+        ("paig", "py36", task, 16, 7, 3) for task in ("spring_color", "3bp_color")
+    ]
+    assert Path(ran[0].save_dir).parent == Path(ran[1].save_dir).parent != Path(ran[0].save_dir)
+
+
+def test_a_folder_that_is_not_the_original_is_one_line(benchmark, tmp_path):
+    ended = run_main(benchmark.main, [f"--original={tmp_path}", "--tasks=spring_color", "--batch_sizes=16"])
+    assert ended.code == 1 and "--original" in ended.err.splitlines()[-1]
