@@ -54,9 +54,10 @@ class InterruptedRun(NamedTuple):
 def save(folder: str | Path, variables: Mapping[str, tf.Variable], progress: Mapping[str, int]) -> str:
     """Write `variables` and the counters `progress`; returns the path without its endings.
 
-    The files are written beside the folder's, synchronized to the disk and then renamed; only then does the
-    file `checkpoint` name them, and only then does the one before go. Whatever moment the machine dies at, the file
-    names a checkpoint that is whole. Raises `ExperimentError` if it cannot be written; the one before stays.
+    The files are written beside the folder's, synchronized to the disk and then renamed; only then does the file
+    `checkpoint` name them as the latest, and only then does the one before go. Whatever moment the machine dies at, that
+    file names a checkpoint that is whole, and the next save deletes what was left behind. Raises `ExperimentError` if it
+    cannot be written; the one before stays.
     """
     counters = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in progress.items()}
     checkpoint = tf.train.Checkpoint(variables=dict(variables), progress=counters)
@@ -65,40 +66,42 @@ def save(folder: str | Path, variables: Mapping[str, tf.Variable], progress: Map
     try:
         shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed while it saved leaves this
         scratch.mkdir(parents=True)
+        earlier = delete_all_but_latest(folder)
         name = f"{CHECKPOINT_NAME}-{progress['iteration']}"
         name = experiment.free_name(name, lambda other: (folder / f"{other}.index").exists())
         with memory_folder() as memory:
             checkpoint.write(f"{memory}/{name}")
             copy_out(memory, scratch)
+        if earlier:
+            write_state(folder, [name, *earlier])  # before it is there, so that it is not forgotten
         for file in sorted(scratch.iterdir()):  # the data before the index, which makes it a checkpoint
             synchronize(file)
             os.replace(file, folder / file.name)
         synchronize(folder)
         scratch.rmdir()
-        update_checkpoint_state(folder, name)
+        write_state(folder, [*earlier, name])
+        delete_all_but_latest(folder)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise ExperimentError(f"{folder}: the checkpoint cannot be written ({reason(error)})") from error
     return str(folder / name)
 
 
-def update_checkpoint_state(folder: Path, name: str) -> None:
-    """Make `name` the latest checkpoint of `folder`, and delete the others of ours that the file `checkpoint` names.
-
-    Those stay listed until they are gone, so that none is forgotten if that is interrupted.
-    """
+def delete_all_but_latest(folder: str | Path) -> list[str]:
+    """Delete the checkpoints of ours that the file `checkpoint` names, but for the latest; returns that one's name."""
+    folder = Path(folder)
     try:
-        earlier = [other for other in reversed(list_checkpoints(folder)) if other != name]
+        latest, *others = list_checkpoints(folder)
     except ExperimentError:
-        earlier = []
-    write_state(folder, [*earlier, name])
-    for other in filter(OUR_NAME.fullmatch, earlier):
+        return []
+    for other in filter(OUR_NAME.fullmatch, others):
         index = folder / f"{other}.index"
         if index.is_file() and OBJECT_GRAPH.encode() in index.read_bytes():  # the original's are never deleted
             for file in [index, *folder.glob(f"{glob.escape(other)}.data-*")]:
                 file.unlink(missing_ok=True)
-    if earlier:
-        write_state(folder, [name])
+    if others:
+        write_state(folder, [latest])
+    return [latest]
 
 
 def write_state(folder: Path, names: list[str]) -> None:

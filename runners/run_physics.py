@@ -196,6 +196,8 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
         marker = run.marker if run else experiment.write_marker(FLAGS.save_dir, run_base.settings(), net.get_config())
         logger.info("\n".join(sys.argv))
         note.info("device: %s", device)
+        if run:
+            checkpoints.delete_all_but_latest(FLAGS.save_dir)
         save_code(FLAGS.save_dir)
 
         def ready(net: BaseNet) -> BaseNet:

@@ -171,6 +171,6 @@ def assert_equal_runs(folder: Path, expected: Path) -> None:
                 assert a[name].tobytes() == b[name].tobytes(), name
     for file in ("templates.jpg", "animation4.gif"):
         assert (folder / file).read_bytes() == (expected / file).read_bytes(), file
-    assert {e.name for e in folder.iterdir()} == {e.name for e in expected.iterdir()}
+    assert sorted(e.name for e in folder.iterdir()) == sorted(e.name for e in expected.iterdir())
     assert not [e.name for e in folder.iterdir() if LEFTOVER.fullmatch(e.name) or e.name == SCRATCH]
     assert checkpoints.list_checkpoints(folder) == checkpoints.list_checkpoints(expected)

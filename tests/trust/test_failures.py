@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -164,6 +165,30 @@ def test_what_was_not_deleted_in_time_is_deleted_next_time(tmp_path, monkeypatch
     assert len(list(tmp_path.glob("*.index"))) == 2 and checkpoints.load(tmp_path).progress == {"iteration": 2}
     save(tmp_path, 3)
     assert_only(tmp_path, 3)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_save_that_was_killed_leaves_nothing_behind(tmp_path, monkeypatch, moment):
+    """Between the lists of checkpoints that it writes; the run is resumed and saves the same step again."""
+    save(tmp_path, 1)
+    write, calls = checkpoints.write_state, []
+    with monkeypatch.context() as patch:
+
+        def killed(folder, names):
+            if len(calls) == moment:
+                raise KeyboardInterrupt
+            calls.append(names)
+            write(folder, names)
+
+        patch.setattr(checkpoints, "write_state", killed)
+        with pytest.raises(KeyboardInterrupt) if moment < 3 else contextlib.nullcontext():
+            save(tmp_path, 2)
+    done = checkpoints.load(tmp_path).progress["iteration"]
+    assert done == (1 if moment < 2 else 2)
+    if done == 1:
+        save(tmp_path, 2)
+    checkpoints.delete_all_but_latest(tmp_path)
+    assert_only(tmp_path, 2)
 
 
 def test_the_originals_checkpoint_is_not_deleted(tmp_path):
