@@ -55,9 +55,9 @@ def save(folder: str | Path, variables: Mapping[str, tf.Variable], progress: Map
     """Write `variables` and the counters `progress`; returns the path without its endings.
 
     The files are written beside the folder's, synchronized to the disk and then renamed; only then does the file
-    `checkpoint` name them as the latest, and only then does the one before go. Whatever moment the machine dies at, that
-    file names a checkpoint that is whole, and the next save deletes what was left behind. Raises `ExperimentError` if it
-    cannot be written; the one before stays.
+    `checkpoint` name them as the latest, and only then does the one before go. Whatever moment the machine dies at,
+    that file names a checkpoint that is whole, and the next save deletes what was left behind. Raises
+    `ExperimentError` if it cannot be written; the one before stays.
     """
     counters = {name: tf.Variable(n, dtype=tf.int64, trainable=False) for name, n in progress.items()}
     checkpoint = tf.train.Checkpoint(variables=dict(variables), progress=counters)
