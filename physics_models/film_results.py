@@ -168,7 +168,10 @@ def check_objects(found: Discovery, verdict: Verdict) -> Findings:
     fatal, n_objs = [], found.n_objs
     warnings, kinds, likely = [], found.kinds, likely_number(found.every)
     if kinds is None:
-        fatal.append(f"{describe_count(found.every)}, not {n_objs}; mask others out, or give --n_objs")
+        fatal.append(
+            f"{describe_count(found.every)}, not {n_objs}; --mask_out what else moves, --crop to what is small, or "
+            "give --n_objs"
+        )
     elif likely != n_objs and found.every[likely].agreement > kinds.agreement + COUNT_MARGIN:
         fatal.append(f"{describe_count(found.every)}, not {n_objs}; --mask_out or --crop what else moves")
     if kinds is not None and kinds.agreement < motion.FIXED_LOOKS:

@@ -13,7 +13,7 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 
 `--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
 discovery.md how well the objects are found. `--legacy` trains as the original's README says, without stages, and writes
-into legacy.md which objects each seed finds; with more `--epochs` the runs go on where they were.
+into legacy_run.md which objects each seed finds; with more `--epochs` the runs go on where they were.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ def discover(seeds: list[int]) -> Path:
 
 
 def train_as_the_original(task: str, seeds: list[int]) -> Path:
-    """Train `task` with the original's settings for each seed, measure it, and write legacy.md."""
+    """Train `task` with the original's settings for each seed, measure it, and write legacy_run.md."""
     if task not in RECIPES:
         raise ExperimentError(f"--task={task}: give one of {', '.join(RECIPES)} with --legacy")
-    folder, report = Path(FLAGS.experiments) / "legacy", Path(FLAGS.report_dir or FLAGS.experiments) / "legacy.md"
+    folder, report = Path(FLAGS.experiments) / "legacy", Path(FLAGS.report_dir or FLAGS.experiments) / "legacy_run.md"
     files = files_of(task)
     for seed in [] if FLAGS.collect else seeds:
         place = folder / task / f"seed{seed}"

@@ -35,13 +35,13 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
         "parameters": {"k": 1.13, "l": 3.1}, "in_place": [0.98, 0.31],
     }  # fmt: skip
     monkeypatch.setattr(legacy, "measure", lambda *_: entry)
-    (tmp_path / "legacy.md").write_text("# Mine\n\n## Every run\n\nold\n")
+    (tmp_path / "legacy_run.md").write_text("# Mine\n\n## Every run\n\nold\n")
     arguments = ["--legacy", "--task=spring_color", "--seeds=3", "--epochs=20", f"--experiments={tmp_path}"]
     assert run_main(command.main, arguments).code == 0
     wanted = ["batch_size=100", "autoencoder_loss=3.0", "base_lr=0.0006", "color=true", "seed=3", "epochs=20"]
     assert {f"--{each}" for each in wanted} <= set(calls[0])
     assert not any("schedule" in argument for argument in calls[0])
-    page = (tmp_path / "legacy.md").read_text()
+    page = (tmp_path / "legacy_run.md").read_text()
     assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
     row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | 8 |"
     assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3.json").read_text()) == entry
