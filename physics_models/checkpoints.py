@@ -222,6 +222,16 @@ def checkpoint_files(path: str) -> dict[str, Path]:
     return {".index": index, **data}
 
 
+def check_settings(folder: Path, marker: Marker, settings: Mapping[str, Any], mutable: Collection[str]) -> None:
+    """Raise `ExperimentError` for the first of `settings`, but for the `mutable`, that is not as it was."""
+    for name in sorted(set(settings) - set(mutable)):
+        if name in marker.settings and marker.settings[name] != settings[name]:
+            raise ExperimentError(
+                f"--resume: the run in {folder} was begun with --{name}={marker.settings[name]}, not "
+                f"{settings[name]}; give the same flags, or another --save_dir"
+            )
+
+
 def find_interrupted_run(
     save_dir: str | Path, settings: Mapping[str, Any], mutable: Collection[str]
 ) -> InterruptedRun | None:
@@ -240,7 +250,7 @@ def find_interrupted_run(
                 "with --use_ckpt=true and another --save_dir"
             )
         return None
-    experiment.check_settings(folder, marker, settings, mutable)
+    check_settings(folder, marker, settings, mutable)
     checkpoint = load(folder) if begun else None
     if checkpoint is not None and checkpoint.progress.get("run") != marker.run:
         checkpoint = None  # of an earlier run in this folder, from whose weights this one started

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -131,16 +131,6 @@ def read_marker(save_dir: str | Path) -> Marker | None:
     if marker.version > VERSION:
         raise ExperimentError(f"{path}: written by a later version of this program")
     return marker
-
-
-def check_settings(folder: Path, marker: Marker, settings: Mapping[str, Any], mutable: Collection[str]) -> None:
-    """Raise `ExperimentError` for the first of `settings`, but for the `mutable`, that is not as it was."""
-    for name in sorted(set(settings) - set(mutable)):
-        if name in marker.settings and marker.settings[name] != settings[name]:
-            raise ExperimentError(
-                f"--resume: the run in {folder} was begun with --{name}={marker.settings[name]}, not "
-                f"{settings[name]}; give the same flags, or another --save_dir"
-            )
 
 
 # The log and the lock
@@ -283,10 +273,18 @@ def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
 def delete_own_files(folder: Path) -> None:
     """Delete what an experiment writes into `folder`; nothing else, and through no link."""
     for entry in list(folder.iterdir()):
-        if is_regular_file(entry) and (OWN_FILES.fullmatch(entry.name) or LEFTOVER.fullmatch(entry.name)):
+        if is_regular_file(entry) and OWN_FILES.fullmatch(entry.name):
             entry.unlink()
         elif entry.name in (SUMMARIES, SCRATCH) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
+    delete_leftovers(folder)
+
+
+def delete_leftovers(folder: str | Path) -> None:
+    """Delete what writes that were killed left in `folder`."""
+    for entry in list(Path(folder).iterdir()):
+        if is_regular_file(entry) and LEFTOVER.fullmatch(entry.name):
+            entry.unlink()
 
 
 def make_folder(folder: str | Path) -> None:

@@ -197,6 +197,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
         logger.info("\n".join(sys.argv))
         note.info("device: %s", device)
         if run:
+            experiment.delete_leftovers(FLAGS.save_dir)
             checkpoints.delete_all_but_latest(FLAGS.save_dir)
         save_code(FLAGS.save_dir)
 

@@ -66,6 +66,7 @@ def test_a_stopped_and_killed_run_ends_with_the_bits_of_one_that_was_left_alone(
     with pytest.raises(KilledError):
         run("run", "--resume")
     assert checkpoints.load(tmp_path / "run").progress["iteration"] == 2
+    (tmp_path / "run" / ".example0.jpg.4au_pk_x").write_bytes(b"half a picture")  # as a kill leaves it
     assert run("run", "--resume").code == 0
     assert_equal_runs(tmp_path / "run", tmp_path / "expected")
 
