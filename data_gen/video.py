@@ -79,11 +79,11 @@ def _recordings(path: Path, size: int | None) -> Iterator[np.ndarray]:
     elif kind == "animation":
         yield _stack(path, _animation_frames(path), size)
     else:
-        with contextlib.closing(_told_if_uneven(path, decoded_frames(path))) as frames:
+        with contextlib.closing(_warned_if_uneven(path, decoded_frames(path))) as frames:
             yield _stack(path, frames, size)
 
 
-def _told_if_uneven(path: Path, decoded: Generator[np.ndarray, None, list[float]]) -> Iterator[np.ndarray]:
+def _warned_if_uneven(path: Path, decoded: Generator[np.ndarray, None, list[float]]) -> Iterator[np.ndarray]:
     """The frames; a warning where the times between them differ, for sequences have none."""
     gaps = np.diff((yield from decoded))
     if len(gaps) and (gaps.max() > UNEVEN * np.median(gaps) or gaps.min() * UNEVEN < np.median(gaps)):

@@ -73,8 +73,8 @@ class UNet(tf.keras.layers.Layer):
 
     Three poolings; encoder widths b, 2b, 4b, bottom 8b (b = `base_channels`), two relu 3×3 convolutions
     each. On the way up: TF1's bilinear resize and a *linear* 3×3 convolution of 2b channels (2b at every
-    level, as in the original), or with `upsamp=False` a stride-2 transposed convolution of the level's
-    width; then [up, skip] joined on channels and two relu convolutions. A linear 1×1 convolution ends it.
+    level, as in the original), or with `upsamp=False`, which no flag sets, a stride-2 transposed convolution of
+    the level's width; then [up, skip] joined on channels and two relu convolutions. A linear 1×1 convolution ends it.
 
     `conv_dtype`: Keras's dtype policy of all convolutions but the last, which stays in float32, as do the resizes.
     `convs` and `deconvs` list the layers in the original's call order: its names conv2d, conv2d_1, … and

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-SAME_POINT = 1e-6  # pixels: nearer than this, the direction from one object to the other has no gradient
+SAME_POINT = 1e-6  # pixels: two objects nearer than this count as one point; their distance has no gradient
 BALL_RADIUS = 2.0  # pixels: the original's bouncing cell knows only this ball
 
 State = tuple  # (positions [B, 2N], velocities [B, 2N], and for black-box dynamics the LSTM memories)
@@ -21,8 +21,8 @@ def spring_acceleration(positions: tf.Tensor, k: tf.Tensor, half_length: tf.Tens
     """Accelerations [B, N, 2] of a chain of unit masses: a spring from each object to the next.
 
     `positions` [B, N, 2] pixels; stiffness `k`; the rest length is 2·`half_length` pixels. N = 2 is the original.
-    Objects at the same point exert no force, as in the original, but their distance has the gradient zero: there
-    the original's is infinite, and its weights become NaN.
+    Objects nearer than `SAME_POINT` have the original's force, but its gradient takes their distance as constant: the
+    original's is infinite at one point, and its weights become NaN.
     """
     objects = tf.unstack(positions, axis=1)
     acceleration = [tf.zeros_like(xy) for xy in objects]

@@ -27,9 +27,9 @@ def trajectory(cell: ODECell, state: tf.Tensor, steps: int) -> tuple[tf.Tensor, 
 def fitted_state(cell: ODECell, positions: tf.Tensor, iterations: int = 3) -> tuple[tf.Tensor, tf.Tensor]:
     """Positions and velocities, [B, 2N] each, at the last of the frames `positions` [B, L, 2N] (pixels), L ≥ 2.
 
-    Gauss–Newton on the state at the first frame, from the first difference of positions. The derivative of the
-    trajectory is taken numerically and held fixed for gradients: those of the last step through its residual
-    are the derivatives of the least-squares solution with respect to `positions` and the cell's parameters.
+    Each iteration is a Gauss–Newton step on the state at the first frame, from the first difference of positions on.
+    The derivative of the trajectory is numerical, and a constant for gradients; these flow through the residual of the
+    last step alone. To first order they are those of the least-squares solution by `positions` and parameters.
     """
     frames = positions.shape[1]
     first, second = tf.unstack(tf.gather(positions, [0, 1], axis=1), axis=1)

@@ -60,7 +60,7 @@ class BaseNet(tf.keras.layers.Layer):
         self.iteration = 0  # training steps taken
         self.run_id = 0  # which run the checkpoints are of
         self.callbacks: list[tf.keras.callbacks.Callback] = []
-        # Steps left out since the first whose gradient was not a number.
+        # Steps since the first whose gradient was not a number, that one included; they move nothing.
         self.skipped_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         spec = tf.TensorSpec(self.frame_shape, tf.float32)  # one trace serves every B and T
         self.eval_step = tf.function(self._eval_step, input_signature=[spec], autograph=False)
@@ -79,6 +79,11 @@ class BaseNet(tf.keras.layers.Layer):
         """
         iterator = data["train"]
         steps = len(iterator.X) // batch_size  # per epoch
+        if not steps or self.optimizer is None:
+            raise ExperimentError(
+                f"batch_size={batch_size}: there are {len(iterator.X)} training sequences" if not steps
+                else "no optimizer: call build_optimizer first"
+            )  # fmt: skip
         source = {"run": self.run_id, "seed": iterator.seed, "data": iterator.checksum}
         if self.iteration == 0 and not debug:
             self.eval(data, "valid", batch_size, save_dir, epoch=0)
@@ -114,7 +119,8 @@ class BaseNet(tf.keras.layers.Layer):
 
     @tf.function(autograph=False)
     def _train_step(self, frames: tf.Tensor, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
-        """`optimizer` and `autoencoder_loss` are those of `self`: as arguments, other ones are traced again."""
+        """`optimizer` and `autoencoder_loss` are those of `self`: a trace belongs to its arguments, so that others take
+        effect."""
         loss, gradients = self.loss_and_gradients(frames)
         self.update(gradients)
         return loss

@@ -125,7 +125,7 @@ def describe(found: Discovery) -> list[str]:
         lines.append(f"warning: no supervision by motion: {reason}")
     elif not kinds.distinct:
         lines.append(
-            f"the objects look the same (ratio {kinds.ratio:.2f}): their names cannot be told from single frames"
+            f"the objects look the same (ratio {kinds.ratio:.2f}): single frames do not tell which is which"
         )
     elif n_objs > 1:
         lines.append(f"the objects look different (ratio {kinds.ratio:.3g})")

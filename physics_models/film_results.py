@@ -246,10 +246,10 @@ def check_fit(name: str, fit: Fit, tracks: Sequence[Track], found: list[Quantity
         warnings.append("the film is too short to compare four parts of it: the error bar comes from the fit alone")
     for (a, b), r in fit.correlations.items():
         if abs(r) > CORRELATED and not {a, b} <= {"g_x", "g_y"}:
-            warnings.append(f"{a} and {b} are hardly told apart (correlation {r:.3f})")
+            warnings.append(f"the film hardly separates {a} from {b} (correlation {r:.3f})")
     for quantity in found:
         if quantity.name == "damping" and abs(quantity.value) < 2 * quantity.error:
-            warnings.append(f"the damping is not told from zero: {quantity}")
+            warnings.append(f"the damping may be zero: {quantity}")
         elif quantity.name == "damping" and quantity.value < 0:
             warnings.append(f"the motion grows, its damping is negative: {quantity}")
         if quantity.name == "g" and quantity.unit == "m/s²" and not 0.5 < quantity.value / (known.g or EARTH) < 2.0:

@@ -169,7 +169,7 @@ def total(residuals: list[np.ndarray], weights: list[np.ndarray]) -> float:
 def fit_films(
     cell: SystemCell, tracks: Sequence[Track], damping: bool, progress: Callable[[float], None] = lambda done: None
 ) -> Fit:
-    """Fit the weights of `cell` to `tracks`, with linear damping or without; `progress` is told the share done."""
+    """Fit the weights of `cell` to `tracks`, with linear damping or without; `progress` takes the share done."""
     cameras = [*cell.of_camera, *(DRIFT if {"anchor_x", "pivot_x"} & set(cell.of_camera) else ())]
     shared = [name for name in cell.weight_table if name not in cell.of_camera] + ["damping"] * damping
     held = [{} if damping else {"damping": 0.0} for _ in tracks]

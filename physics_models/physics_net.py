@@ -26,7 +26,7 @@ from physics_models.tasks import Task
 
 CELLS = {**cells.CELLS, **systems.CELLS}
 DECODERS = {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
-VEL_ENCODERS = ("mlp", "gauss_newton")
+VEL_ENCODERS = {"mlp": VelocityEncoder, "gauss_newton": fitted_state}
 
 
 class Rollout(NamedTuple):
@@ -50,8 +50,7 @@ class PhysicsNet(BaseNet):
     Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
     cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that keeps
     lengths (`nn.stn.grid_points`); `track_objects` keeps the names of objects that look the same (`nn.tracking`);
-    `mixed_precision` computes the U-Net's convolutions in bfloat16, all else in
-    float32.
+    `mixed_precision` computes the U-Net's convolutions but the last in bfloat16, all else in float32.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class PhysicsNet(BaseNet):
         cell_class = choose(CELLS, task.cell_type, "cell_type")
         if task.n_objs < cell_class.min_objs:
             raise ExperimentError(f"--cell_type={task.cell_type}: needs at least {cell_class.min_objs} objects")
-        choose(dict.fromkeys(VEL_ENCODERS), vel_encoder, "vel_encoder")
+        choose(VEL_ENCODERS, vel_encoder, "vel_encoder")
         if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
             raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
         shape = (task.img_size, self.channels, task.n_objs)
@@ -191,7 +190,7 @@ class PhysicsNet(BaseNet):
         return {f"net/{scope}/{name}": variable for scope, names in parts for name, variable in names.items()}
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, ready for JSON."""
+        """The constructor's arguments, ready for JSON: experiment.json holds them, and nothing of Keras's."""
         return {"task": asdict(self.task), "autoencoder_loss": self.autoencoder_loss, **self.settings}
 
     @classmethod
@@ -220,7 +219,7 @@ class PhysicsNet(BaseNet):
         for i, rows in enumerate(zip(predicted, truth, reconstructed)):
             viz.save_picture(f"{save_dir}/example{i}.jpg", viz.gallery(np.concatenate(rows), truth.shape[1]))
         pairs = np.concatenate([predicted, truth])  # [2n, T, …]: a gallery of two rows at each time
-        # The 4 is a leaked loop variable of the original's, part of the file's name there.
+        # The original's name: there the last value of a loop's variable, 4, enters it.
         viz.gif(f"{save_dir}/animation4.gif", [viz.gallery(pairs[:, t], len(truth)) for t in range(truth.shape[1])])
         extra = self.extra_outputs(outputs)
         save_npz(f"{save_dir}/extra_outputs.npz", extra)

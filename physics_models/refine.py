@@ -24,7 +24,7 @@ def refine_positions(
 ) -> np.ndarray:
     """Positions [T, 2N] (pixels) that minimize the squared error of the decoded frames, near `positions` [T, 2N].
 
-    `frames`: uint8 [T, H, H, C]; `progress` is told the share done.
+    `frames`: uint8 [T, H, H, C]; `progress(share)` is called with the share done.
     """
     decode = tf.function(net.decoder, autograph=False, reduce_retracing=True)
     parts = []

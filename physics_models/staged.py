@@ -32,7 +32,7 @@ STAGES = ("autoencoder", "positions", "joint")
 SCHEDULES = {"autoencoder": STAGES[:1], "staged": STAGES}
 SUPERVISIONS = ("motion", "none")
 ANNEAL_AT, ANNEAL_BY = 0.7, 5.0  # of each stage's steps; the rate's divisor from there on
-JUDGED_FRAMES = 250  # validation frames that tell whether the objects are found
+CHECKED_FRAMES = 250  # validation frames, at random, that tell whether the objects are found
 ENCODED_AT_ONCE = 500  # frames
 EVALUATED_AT_ONCE = 100  # sequences
 
@@ -186,7 +186,7 @@ class StagedTraining:
             return train(frames[which], found.centres[which], tf.constant(supervision.fade(done)))
 
         self._steps("autoencoder", update)
-        self._judge(found)
+        self._check_objects_found(found)
 
     def _discover(self, frames: np.ndarray) -> discovery.Discovery:
         """What moves in uint8 `frames` [S, L + P, H, H, C]: logged, and drawn to objects.png."""
@@ -200,9 +200,10 @@ class StagedTraining:
     def _to_float(self, frames: np.ndarray) -> np.ndarray:
         return self.net.to_float(tf.constant(frames)).numpy()
 
-    def _judge(self, found: discovery.Discovery) -> None:
+    def _check_objects_found(self, found: discovery.Discovery) -> None:
+        """Log whether the objects are found; raise `ExperimentError` if not, and other stages are to follow."""
         frames, random = self.data["valid"].X, np.random.RandomState(0)
-        some = frames[random.randint(0, len(frames), JUDGED_FRAMES), random.randint(0, self.seen, JUDGED_FRAMES)]
+        some = frames[random.randint(0, len(frames), CHECKED_FRAMES), random.randint(0, self.seen, CHECKED_FRAMES)]
         self.verdict = verdict = supervision.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(self.stages) > 1:
@@ -262,13 +263,13 @@ def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
     variables = list(net.variables_by_name(trainable_only=True).values())
 
     @tf.function(autograph=False)
-    def train(positions: tf.Tensor) -> tf.Tensor:
+    def train(positions: tf.Tensor, optimizer: Any) -> tf.Tensor:  # the net's, as in `BaseNet._train_step`
         with tf.GradientTape() as tape:
             loss = position_loss(net, positions)
         net.update(tape.gradient(loss, variables))
         return loss
 
-    return train
+    return lambda positions: train(positions, net.optimizer)
 
 
 def train_on_positions(

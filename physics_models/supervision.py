@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from physics_models import motion
 from physics_models.discovery import Discovery
-from physics_models.physics_net import PhysicsNet
+from physics_models.physics_net import PhysicsNet, squared_error
 
 FADE = (0.5, 0.7)  # of the stage's steps: the supervision is whole until the first, gone from the second on
 MASKS, BACKGROUND, POSITIONS = 5.0, 1.0, 0.3  # weights; the last one per px²
@@ -29,7 +29,7 @@ def fade(done: float) -> float:
 
 def reconstruction_error(frames: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
     """Squared error of frames [F, H, H, C], summed over H, W, C and averaged over frames: `recons_loss`."""
-    return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(frames, decoded), axis=[1, 2, 3]))
+    return squared_error(frames[None], decoded[None])
 
 
 def motion_loss(

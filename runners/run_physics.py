@@ -44,7 +44,7 @@ flags.DEFINE_enum("encoder_type", "conv_encoder", list(ENCODERS), "what finds th
 flags.DEFINE_enum("decoder_type", "conv_st_decoder", list(DECODERS), "what draws a frame from positions")
 flags.DEFINE(NOT_NEGATIVE, "autoencoder_loss", 0.0, "weight of the reconstruction loss")
 flags.DEFINE_bool("alt_vel", False, "linear velocity encoder")
-flags.DEFINE_enum("vel_encoder", "mlp", VEL_ENCODERS, "gauss_newton: the state that fits the input positions")
+flags.DEFINE_enum("vel_encoder", "mlp", list(VEL_ENCODERS), "gauss_newton: the state that fits the input positions")
 flags.DEFINE_bool("calibrated_coords", False, "decode on a grid that does not enlarge lengths by H/(H - 1)")
 flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all", lower_bound=0)
@@ -201,16 +201,18 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
             checkpoints.delete_all_but_latest(FLAGS.save_dir)
         save_code(FLAGS.save_dir)
 
-        def ready(net: BaseNet) -> BaseNet:
+        def add_callbacks(net: BaseNet) -> BaseNet:
             net.run_id = marker.run
             net.callbacks = [Summaries(net, FLAGS.save_dir, FLAGS.print_interval)] if FLAGS.tensorboard else []
             return net
 
         if staged:
-            net = staged_run.train(task, lambda *which: ready(build(*which, tracked)), data, resume=bool(checkpoint))
+            net = staged_run.train(
+                task, lambda task, seed: add_callbacks(build(task, seed, tracked)), data, resume=bool(checkpoint)
+            )
         else:
             distributed.distribute(net, strategy)
-            ready(net).train(
+            add_callbacks(net).train(
                 data, FLAGS.save_dir, FLAGS.epochs, FLAGS.batch_size, FLAGS.save_every_n_epochs,
                 FLAGS.eval_every_n_epochs, FLAGS.print_interval, FLAGS.anneal_lr, FLAGS.debug,
             )  # fmt: skip
@@ -222,7 +224,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
 
 
 def restore_data_order(iterator: DataIterator, checkpoint: Checkpoint) -> None:
-    """Have the training sequences come in the order of the run that wrote `checkpoint`; they must be the same."""
+    """Use the order of batches of the run that wrote `checkpoint`; `ExperimentError` if it had other training data."""
     iterator.seed = checkpoint.progress["seed"]
     if checkpoint.progress["data"] != iterator.checksum:
         raise ExperimentError(f"--resume: the run in {FLAGS.save_dir} was begun with other training data")

@@ -58,6 +58,26 @@ def test_unet_equals_the_original(case):
     np.testing.assert_allclose(norms, golden["grad_norms"], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("kind", "sides"), [(ShallowUNet, [33, 16]), (UNet, [45, 22, 11])])
+def test_poolings_leave_an_odd_last_row_and_column_out(kind, sides, monkeypatch):
+    """As `tf.layers.max_pooling2d` of the original, with its padding "valid"."""
+    pool, seen = tf.nn.max_pool2d, []
+
+    def noted(x, *settings):
+        seen.append((x, pool(x, *settings)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(tf.nn, "max_pool2d", noted)
+    unet = kind(2, 1)
+    unet.build((None, sides[0], sides[0], 3))
+    unet(tf.random.stateless_normal([1, sides[0], sides[0], 3], [1, 2]))
+    assert [x.shape[1] for x, _ in seen] == sides
+    for x, pooled in seen:
+        half = x.shape[1] // 2
+        blocks = x[:, : 2 * half, : 2 * half].numpy().reshape(1, half, 2, half, 2, -1)
+        np.testing.assert_array_equal(pooled, blocks.max((2, 4)))
+
+
 @pytest.mark.parametrize("shape", CONSTANTS)
 def test_variable_from_network_equals_the_original(shape):
     case = f"variable_from_network_{shape}"

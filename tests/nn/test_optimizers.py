@@ -121,3 +121,10 @@ def test_clipping_is_element_by_element():
     clipped, none = clip_elementwise([tf.constant([-3.0, -0.5, 0.5, 7.0]), None])
     np.testing.assert_array_equal(clipped, [-1.0, -0.5, 0.5, 1.0])
     assert none is None
+
+
+def test_the_rate_cannot_be_replaced_by_another_object():
+    """A traced step would go on with the old one."""
+    optimizer = OPTIMIZERS["sgd"]({"w": tf.Variable(1.0)}, RATE)
+    with pytest.raises(AttributeError):
+        optimizer.rate = 0.1

@@ -334,3 +334,13 @@ def test_a_nan_is_noticed_at_the_next_printed_step(train, tmp_path):
         train(net, epochs=1, print_interval=1)
     assert net.iteration == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_trained_is_one_line(tmp_path):
+    data = {split: DataIterator(videos(3), seed=0) for split in ("train", "valid", "test")}
+    with pytest.raises(ExperimentError, match="batch_size=4"):
+        TwoVariables().train(data, str(tmp_path), batch_size=4)
+    net = TwoVariables()
+    net.optimizer = None
+    with pytest.raises(ExperimentError, match="build_optimizer"):
+        net.train(data, str(tmp_path), batch_size=2)

@@ -118,7 +118,8 @@ def first_positions(net: PhysicsNet, video: np.ndarray) -> np.ndarray:
     return net.positions(rollout.pos_vel_seq)[:, 1].numpy()
 
 
-@pytest.mark.parametrize("cell_type", ["bouncing_ode_cell", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell_type", ["bouncing_ode_cell", "lstm"])
 def test_other_cells_are_exported_as_well(tmp_path, cell_type):
     net = write_run(tmp_path / "run", replace(TINY, cell_type=cell_type), color=False)
     export.export(tmp_path / "run", tmp_path / "out")

@@ -95,13 +95,16 @@ class Seeing(tf.keras.callbacks.Callback):
 
     def __init__(self, stop_after: int = -1):
         super().__init__()
-        self.steps, self.losses, self.stop_after = [], [], stop_after
+        self.steps, self.losses, self.stop_after, self.ends = [], [], stop_after, 0
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps.append(batch)
         self.losses.append(float(logs["loss"]))
         if batch == self.stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_end(self, logs=None):
+        self.ends += 1
 
 
 def test_each_stage_moves_its_own_variables_and_callbacks_see_every_step_once(data, tmp_path, quick):
@@ -117,6 +120,7 @@ def test_each_stage_moves_its_own_variables_and_callbacks_see_every_step_once(da
     assert moved[2] > moved[1]
     assert (tmp_path / "objects.png").is_file()
     assert seeing.steps == list(range(8)) and np.isfinite(seeing.losses).all()
+    assert seeing.ends == 3  # of `run`, each to another stage
 
 
 def test_a_killed_run_resumes_in_its_stage_and_ends_with_the_same_bits(data, tmp_path, quick, monkeypatch):

@@ -64,7 +64,7 @@ def ours(tmp_path, arrays) -> Path:
         ("bouncing_balls", "rmsprop", False),
         ("spring_color", "adam", True),
         ("3bp_color", "momentum", False),
-        ("mnist_spring_color", "sgd", False),
+        pytest.param("mnist_spring_color", "sgd", False, marks=pytest.mark.slow),
     ],
 )
 def test_tf1_saver_restores_an_export_and_an_import_gives_it_back(tmp_path, task, optimizer, alt_vel):

@@ -89,6 +89,7 @@ def on_two_devices(folder: Path, make: str) -> tuple[dict[str, np.ndarray], dict
         return dict(two), dict(alone)
 
 
+@pytest.mark.slow
 def test_two_devices_take_the_steps_of_one(tmp_path):
     """Gradients are clipped after they are averaged: before, those of the two shares would cancel."""
     two, alone = on_two_devices(tmp_path, LINE)
