@@ -123,7 +123,7 @@ class BouncingODECell(ODECell):
 
     dt = 0.3
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """Move, then mirror at the walls."""
         return reflect(positions + h * velocities, velocities, float(self.img_size))
 
@@ -148,7 +148,7 @@ class SpringODECell(ODECell):
         """`dt_x`, `log_k`, `log_l`."""
         return {**super().named_weights(), "log_k": self.log_k, "log_l": self.log_l}
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """New velocities first, then positions with them."""
         velocities += h * spring_acceleration(positions, parameters["k"], parameters["l"])
         return positions + h * velocities, velocities
@@ -174,7 +174,7 @@ class GravityODECell(ODECell):
         """`dt_x`, `log_g`, `log_m`."""
         return {**super().named_weights(), "log_g": self.log_g, "log_m": self.log_m}
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """New velocities first, then positions with them."""
         a = parameters["g"] * tf.square(parameters["m"])
         velocities += h * gravity_acceleration(positions, a)

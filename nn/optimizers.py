@@ -56,7 +56,7 @@ class Optimizer(tf.Module):
 class GradientDescent(Optimizer):
     """var −= lr·g."""
 
-    def update(self, variable, gradient, *slots):
+    def update(self, variable: tf.Variable, gradient: tf.Tensor, *slots: tf.Variable) -> Any:
         """Move against the gradient."""
         return tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=self.rate, delta=gradient)
 
@@ -67,7 +67,7 @@ class Momentum(Optimizer):
     slot_names = ("Momentum",)
     slot_starts = (0.0,)
 
-    def update(self, variable, gradient, *slots):
+    def update(self, variable: tf.Variable, gradient: tf.Tensor, *slots: tf.Variable) -> Any:
         """Add to the accumulator and move against it."""
         (accumulator,) = slots
         return tf.raw_ops.ResourceApplyMomentum(
@@ -84,7 +84,7 @@ class RMSProp(Optimizer):
     slot_names = ("RMSProp", "RMSProp_1")
     slot_starts = (1.0, 0.0)
 
-    def update(self, variable, gradient, *slots):
+    def update(self, variable: tf.Variable, gradient: tf.Tensor, *slots: tf.Variable) -> Any:
         """Update the mean square and move by the gradient over its root."""
         mean_square, last_update = slots
         return tf.raw_ops.ResourceApplyRMSProp(
@@ -115,7 +115,7 @@ class Adam(Optimizer):
         self.beta1_power.assign(0.9 * self.beta1_power)
         self.beta2_power.assign(0.999 * self.beta2_power)
 
-    def update(self, variable, gradient, *slots):
+    def update(self, variable: tf.Variable, gradient: tf.Tensor, *slots: tf.Variable) -> Any:
         """Update both moments and move by their ratio."""
         first, second = slots
         return tf.raw_ops.ResourceApplyAdam(

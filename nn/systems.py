@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nn.cells import ODECell, gravity_acceleration, spring_acceleration
+from nn.cells import ODECell, State, gravity_acceleration, spring_acceleration
 
 
 def anchored_spring_acceleration(positions: tf.Tensor, k_over_m: tf.Tensor, anchor: tf.Tensor) -> tf.Tensor:
@@ -57,7 +57,7 @@ class SystemCell(ODECell):
         """Accelerations [B, N, 2], without damping."""
         raise NotImplementedError
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """One Runge–Kutta step of length `h`."""
 
         def change(x: tf.Tensor, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -92,7 +92,7 @@ class AnchoredSpringCell(SystemCell):
     weight_table = {"log_k_over_m": -4.0, "anchor_x": 16.0, "anchor_y": 16.0}
     of_camera = ("anchor_x", "anchor_y")
 
-    def acceleration(self, positions, velocities, parameters):
+    def acceleration(self, positions: tf.Tensor, velocities: tf.Tensor, parameters: dict) -> tf.Tensor:
         """Towards the anchor."""
         anchor = vector_like(positions, parameters["anchor_x"], parameters["anchor_y"])
         return anchored_spring_acceleration(positions, parameters["k_over_m"], anchor)
@@ -103,7 +103,7 @@ class FallCell(SystemCell):
 
     weight_table = {"g_x": 0.0, "g_y": 0.1}
 
-    def acceleration(self, positions, velocities, parameters):
+    def acceleration(self, positions: tf.Tensor, velocities: tf.Tensor, parameters: dict) -> tf.Tensor:
         """The same for every body, everywhere."""
         return vector_like(positions, parameters["g_x"], parameters["g_y"])
 
@@ -114,7 +114,7 @@ class SpringCell(SystemCell):
     min_objs = 2
     weight_table = {"log_k": -4.0, "log_l": 1.0}
 
-    def acceleration(self, positions, velocities, parameters):
+    def acceleration(self, positions: tf.Tensor, velocities: tf.Tensor, parameters: dict) -> tf.Tensor:
         """A spring from each object to the next."""
         k, half_length = (tf.reshape(parameters[name], [-1, 1]) for name in ("k", "l"))
         return spring_acceleration(positions, k, half_length)
@@ -126,7 +126,7 @@ class GravityCell(SystemCell):
     min_objs = 2
     weight_table = {"log_g": 0.0}
 
-    def acceleration(self, positions, velocities, parameters):
+    def acceleration(self, positions: tf.Tensor, velocities: tf.Tensor, parameters: dict) -> tf.Tensor:
         """Bodies of equal mass attract each other."""
         return gravity_acceleration(positions, parameters["g"])
 
@@ -141,7 +141,7 @@ class PendulumCell(SystemCell):
     weight_table = {"log_g_over_L": -4.0, "pivot_x": 16.0, "pivot_y": 0.0, "tilt": 0.0}
     of_camera = ("pivot_x", "pivot_y", "tilt")
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """One Runge–Kutta step of the angle."""
         dx, dy = positions[..., :1] - parameters["pivot_x"], positions[..., 1:] - parameters["pivot_y"]
         length = tf.sqrt(dx * dx + dy * dy)
@@ -164,7 +164,7 @@ class BouncingCell(SystemCell):
 
     weight_table = {"left": 2.0, "right": 30.0, "top": 2.0, "bottom": 30.0}
 
-    def substep(self, positions, velocities, h, parameters):
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
         """Move, then mirror at the walls."""
         velocities = velocities * (1.0 - 2.0 * h * parameters["damping"])
         positions = positions + h * velocities

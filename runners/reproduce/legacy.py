@@ -61,7 +61,8 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
     encoded = encode_all(net, load_frames(files.test, ("test",))["test"][:, :seen]).reshape(true.shape)
     shares = in_place(encoded, true)
     return {
-        **describe_run(task, seed, folder), "found": min(shares) >= FOUND, "epochs": checkpoints.load(folder).progress["epoch"],
+        **describe_run(task, seed, folder), "found": min(shares) >= FOUND,
+        "epochs": checkpoints.load(folder).progress["epoch"],
         "losses": read_log(folder / LOG).evaluations("test")[-1].losses,
         "parameters": net.parameters(), "in_place": shares,
     }  # fmt: skip
