@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -30,11 +31,13 @@ class ConvEncoder(tf.keras.layers.Layer):
     Ports `conv_encoder` of `nn/network/physics_models.py`.
     """
 
+    shallow_below = SHALLOW_BELOW
+
     def __init__(self, img_size: int, channels: int, n_objs: int, mixed_precision: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
         self.mixed_precision = mixed_precision
-        self.shallow = img_size < SHALLOW_BELOW
+        self.shallow = img_size < self.shallow_below
         unet, base_channels = (ShallowUNet, 8) if self.shallow else (UNet, 16)
         self.unet = unet(base_channels, n_objs, conv_dtype=MIXED if mixed_precision else None)
         self.location_net = [
@@ -74,6 +77,15 @@ class ConvEncoder(tf.keras.layers.Layer):
             **super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs,
             "mixed_precision": self.mixed_precision,
         }  # fmt: skip
+
+
+class ShallowConvEncoder(ConvEncoder):
+    """`ConvEncoder` with the small U-Net for frames of every size: [F, H, H, C] → `Encoding`.
+
+    For a user's own video, whose object may be small in frames of 64 pixels. Not in the original.
+    """
+
+    shallow_below = math.inf
 
 
 class VelocityEncoder(tf.keras.layers.Layer):
@@ -124,4 +136,4 @@ class VelocityEncoder(tf.keras.layers.Layer):
         }  # fmt: skip
 
 
-ENCODERS = {"conv_encoder": ConvEncoder}
+ENCODERS = {"conv_encoder": ConvEncoder, "shallow_conv_encoder": ShallowConvEncoder}

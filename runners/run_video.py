@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from data_gen.errors import DataError
-from data_gen.film import Film, FilmSettings, read_films
-from physics_models import discovery, experiment, motion
+from data_gen.film import Film, FilmSettings
+from physics_models import experiment, motion
 from physics_models.errors import CommandParser, ExperimentError, exit_with_message, reporting
 from physics_models.experiment import Interrupted, LogFile
 from physics_models.film_fit import fit_best
@@ -43,10 +43,10 @@ from physics_models.run_log import save_code
 from physics_models.staged import StagedTraining, encode_all, settings_for
 from physics_models.tasks import Task
 from runners.film import report
+from runners.film.look import Look, blob_areas, look, look_closely
 from runners.run_base import log_to_console
 
 INPUT_STEPS, PRED_STEPS, TEST_STEPS = 4, 6, 12  # frames of a training sequence: L, P, T
-SAME_PLACE = 0.1  # mean difference of two films' backgrounds, of the brightness, above which the camera has moved
 PROGRESS = 5.0  # seconds between two lines
 NO_RESULT = 2  # exit code
 UNDAMPED = ("fall", "incline", "bouncing")  # by default
@@ -98,7 +98,7 @@ def flags() -> CommandParser:
     flag("--mass", type=positive, help="kg, of each body: gives k of a spring")
     flag("--length", type=positive, help="m, of a pendulum: gives g")
     flag("--known_g", type=positive, help="m/s²: gives the length of a pendulum")
-    flag("--img_size", type=int, default=32, help="side of the frames that the network sees, pixels")
+    flag("--img_size", type=int, help="side of the frames that the network sees, pixels; 32, or 64 for small objects")
     flag("--steps", type=int, help="training steps; by default 1000")
     flag("--seed", type=int, default=0, help="of the network's weights")
     flag("--overwrite", action="store_true", help="replace an experiment in --save_dir; by default it is moved aside")
@@ -139,21 +139,16 @@ def run_films(options: argparse.Namespace) -> int:
         tuple(options.mask_out),
     )  # fmt: skip
     note.info("reading %s", options.film)
-    films = read_films(options.film, settings)
-    for film in films:
-        note.info("%s: %d frames of %d×%d, %s", film.name, *film.frames.shape[:3], clock(film))
-    check_one_place(films)
-    frames = spread_out(films)
-    moving = discovery.scan(frames, lambda part: np.float32(part / 255.0))[1]
-    n_objs = options.n_objs or count_objects(moving, system)
-    alike = n_objs in moving and not moving[n_objs].distinct
-    task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
+    seen = (look if options.img_size else look_closely)(options.film, settings, INPUT_STEPS + PRED_STEPS)
+    n_objs, side = options.n_objs or count_objects(seen.moving, system), seen.frames.shape[1]
+    alike = n_objs in seen.moving and not seen.moving[n_objs].distinct
+    task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, side, n_objs)
     moved = experiment.start_over(options.save_dir, options.overwrite)
     if moved:
         note.info("the experiment that was in %s is now in %s", options.save_dir, moved)
     with LogFile(options.save_dir):
         logger.info("\n".join(sys.argv))
-        results, net = measure(options, films, frames, task, alike)
+        results, net = measure(options, seen, task, alike)
         report.write(results, net, Path(options.save_dir))
         for remark in (*results.findings.fatal, *results.findings.warnings):
             logger.warning("warning: %s", remark)
@@ -177,12 +172,13 @@ def check_numbers(options: argparse.Namespace) -> None:
 
 
 def measure(
-    options: argparse.Namespace, films: list[Film], frames: np.ndarray, task: Task, alike: bool
+    options: argparse.Namespace, seen: Look, task: Task, alike: bool
 ) -> tuple[report.Results, PhysicsNet]:
-    """Train on `frames` (`spread_out`), measure the positions in all films, fit, and check; `alike`: see `train`."""
+    """Train, measure the positions in all films, fit, and check; `alike`: see `train`."""
+    films, side = seen.films, task.img_size
     scale = options.scale or (1 / options.pixels_per_metre if options.pixels_per_metre else None)
     known = Known(scale, options.mass, options.length, options.known_g)
-    training = train(options, frames, task, alike)
+    training = train(options, seen.frames, task, alike)
     net, found, verdict = training.net, training.found, training.verdict
     findings = check_objects(found, verdict)
     note.info("measuring positions in %d frames", sum(len(film.frames) for film in films))
@@ -197,7 +193,7 @@ def measure(
         note.info("fitting the trajectory")
         damping = options.damping or ("none" if options.system in UNDAMPED else "linear")
         chosen, parts, fit, remarks = fit_best(
-            options.system, tracks, options.n_objs, damping == "linear", options.img_size, Countdown("fit")
+            options.system, tracks, options.n_objs, damping == "linear", side, Countdown("fit")
         )
         findings = merge(findings, *map(shown_part, films, parts))
         films = [film.part(part) for film, part in zip(films, parts)]
@@ -213,7 +209,8 @@ def measure(
         training.save()
     places = [track.positions[:, chosen].reshape(len(track.times), -1, 2) for track in tracks]
     for film, xy in zip(films, places):
-        findings = merge(findings, check_motion(xy, blob_sizes(film, found), options.img_size, film.repeated))
+        areas = blob_areas(film.frames, found.scene, found.n_objs)
+        findings = merge(findings, check_motion(xy, areas, side, film.repeated))
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
 
 
@@ -226,14 +223,6 @@ def shown_part(film: Film, part: slice) -> Findings:
     return Findings([], [f"{film.name}: only {ends} is fitted; else the object rests, or something holds or stops it"])
 
 
-def clock(film: Film) -> str:
-    """Length of a film, in words."""
-    if film.seconds is None:
-        return "no time stamps: results are per frame; give --fps"
-    span = film.seconds[-1] - film.seconds[0]
-    return f"{span:.2f} s, {(len(film.seconds) - 1) / span:.4g} frames per second"
-
-
 def mean_gap(film: Film) -> float:
     """Seconds between two frames on average; without time stamps, 1."""
     return 1.0 if film.seconds is None else float((film.seconds[-1] - film.seconds[0]) / (len(film.seconds) - 1))
@@ -242,30 +231,6 @@ def mean_gap(film: Film) -> float:
 def times(film: Film, gap: float) -> np.ndarray:
     """The frames' times [T] in units of `gap`, from 0 on."""
     return np.arange(len(film.frames), dtype=float) if film.seconds is None else (film.seconds - film.seconds[0]) / gap
-
-
-def check_one_place(films: list[Film]) -> None:
-    """Raise `ExperimentError` unless all films show the same background, and all or none have time stamps."""
-    backgrounds = [np.median(film.frames[:: max(len(film.frames) // 50, 1)], axis=0) / 255.0 for film in films]
-    for film, background in zip(films[1:], backgrounds[1:]):
-        if np.abs(background - backgrounds[0]).mean() > SAME_PLACE:
-            raise ExperimentError(f"{film.name}: another background than {films[0].name}; run the films one by one")
-        if (film.seconds is None) != (films[0].seconds is None):
-            raise ExperimentError(f"{film.name}: not all films have time stamps; give --fps")
-
-
-def spread_out(films: list[Film]) -> np.ndarray:
-    """Frames [F, H, H, 3] of all films, F a multiple of what a sequence has (`discovery.spread_out`)."""
-    seen = INPUT_STEPS + PRED_STEPS
-    return np.concatenate([f.frames[discovery.spread_out(f.frames, len(f.frames) // seen * seen)] for f in films])
-
-
-def blob_sizes(film: Film, found: discovery.Discovery) -> np.ndarray:
-    """Areas of the moving pixels [frames with as many objects as there are], square pixels of a frame."""
-    frames = film.frames[:: max(len(film.frames) // 300, 1)] / np.float32(255.0)
-    strength = np.sqrt(np.square(frames - found.scene.background).sum(-1))
-    counts = motion.count_blobs(motion.find_blobs(frames, found.scene), len(frames))
-    return (strength > found.scene.moving_above).sum((1, 2))[counts == found.n_objs] / found.n_objs
 
 
 # Training
@@ -310,7 +275,10 @@ def train(options: argparse.Namespace, frames: np.ndarray, task: Task, alike: bo
     """Train encoder and decoder on `frames` [F, H, H, 3], supervised by motion at first; `alike` ones are tracked."""
     data = Sequences(frames.reshape(-1, INPUT_STEPS + PRED_STEPS, *frames.shape[1:]))
     tf.keras.utils.set_random_seed(options.seed)
-    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=alike)
+    net = PhysicsNet(
+        task, encoder_type="shallow_conv_encoder", vel_encoder="gauss_newton", calibrated_coords=True,
+        track_objects=alike,
+    )  # fmt: skip
     settings = settings_for("custom", "gauss_newton")
     if options.steps:
         settings = replace(settings, autoencoder=replace(settings.autoencoder, steps=options.steps))

@@ -7,16 +7,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import made_films
 import numpy as np
 import pytest
 from command import run_command
 from eager import eagerly
-from made_films import _MADE, draw, integrate
 
-from data_gen.film import Film
+from data_gen.film import Film, FilmSettings
 from physics_models.library import load_network
 from physics_models.supervision import Verdict
 from runners import run_video
+from runners.film.look import look_closely
 from runners.run_video import main  # noqa: F401, the console command
 
 FILMS = Path(__file__).parents[1] / "films"
@@ -27,9 +28,10 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 def film(tmp_path_factory):
     """A made film of an anchored spring, without time stamps, and its truth."""
     path = tmp_path_factory.mktemp("film") / "made.npz"
-    random = np.random.RandomState([0, sorted(_MADE).index("anchored_spring")])  # as make_film
-    acceleration, start, speed, fps, _, truth = _MADE["anchored_spring"](random)
-    np.savez(path, frames=draw(integrate(acceleration, np.array(start), np.array(speed), fps, 70), random))
+    random = np.random.RandomState([0, sorted(made_films._MADE).index("anchored_spring")])  # as make_film
+    acceleration, start, speed, fps, _, truth = made_films._MADE["anchored_spring"](random)
+    places = made_films.integrate(acceleration, np.array(start), np.array(speed), fps, 70)
+    np.savez(path, frames=made_films.draw(places, random))
     return path, truth
 
 
@@ -138,6 +140,16 @@ def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
     lines = [line for line in ended.err.splitlines() if "tf.note" not in line]
     assert ended.code == 1 and len(lines) == 1 and word in lines[0], ended.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("radius", "size"), [(1.5, 64), (2.5, 64), (7.0, 32)])
+def test_small_objects_are_seen_in_larger_frames(tmp_path, monkeypatch, radius, size):
+    """Discs of radius 1.5 in frames of 96 are 1 px wide in frames of 32: there no blob has three pixels."""
+    monkeypatch.setattr(made_films, "RADIUS", radius)
+    np.savez(tmp_path / "made.npz", frames=made_films.make_film("fall", 1).frames)
+    seen = look_closely(str(tmp_path / "made.npz"), FilmSettings(), 10)
+    assert seen.frames.shape == (60, size, size, 3) and seen.films[0].frames.shape == (62, size, size, 3)
+    assert seen.moving[1].share > 0.9
 
 
 def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
