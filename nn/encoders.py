@@ -37,7 +37,7 @@ class ConvEncoder(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
         self.mixed_precision = mixed_precision
-        self.shallow = img_size < self.shallow_below
+        self.shallow, self.pooled = img_size < self.shallow_below, img_size >= SHALLOW_BELOW
         unet, base_channels = (ShallowUNet, 8) if self.shallow else (UNet, 16)
         self.unet = unet(base_channels, n_objs, conv_dtype=MIXED if mixed_precision else None)
         self.location_net = [
@@ -49,7 +49,7 @@ class ConvEncoder(tf.keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights for frames [F, H, H, C]."""
         self.unet.build((None, self.img_size, self.img_size, self.channels))
-        side = self.img_size if self.shallow else self.img_size // 2
+        side = self.img_size // 2 if self.pooled else self.img_size
         for layer, inputs in zip(self.location_net, (side * side * self.channels, 200, 200)):
             layer.build((None, inputs))
         super().build(input_shape)
@@ -60,7 +60,7 @@ class ConvEncoder(tf.keras.layers.Layer):
         masks, background = softmax_with_background(logits)
         masked_objects = masks * frames
         x = tf.reshape(masked_objects, [-1, *frames.shape[1:]])  # [N·F, H, H, C]
-        if not self.shallow:
+        if self.pooled:
             x = tf.nn.avg_pool2d(x, 2, 2, "VALID")
         x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
         for layer in self.location_net:

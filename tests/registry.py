@@ -92,7 +92,7 @@ BLOCKS = (
     ),
     Block(
         "ShallowConvEncoder",
-        lambda: ShallowConvEncoder(48, 3, 1), (4, 48, 48, 3), ((4, 2), (4, 48, 48, 2), (1, 4, 48, 48, 3)), 32, 1457603,
+        lambda: ShallowConvEncoder(48, 3, 1), (4, 48, 48, 3), ((4, 2), (4, 48, 48, 2), (1, 4, 48, 48, 3)), 32, 420803,
     ),
     Block("VelocityEncoder", lambda: VelocityEncoder(2, 4), (5, 4, 4), (5, 4), 6, 11202),
     Block("VelocityEncoder L=3 N=3", lambda: VelocityEncoder(3, 3), (5, 3, 6), (5, 6), 6, 11002),
