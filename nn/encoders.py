@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -31,13 +30,11 @@ class ConvEncoder(tf.keras.layers.Layer):
     Ports `conv_encoder` of `nn/network/physics_models.py`.
     """
 
-    shallow_below = SHALLOW_BELOW
-
     def __init__(self, img_size: int, channels: int, n_objs: int, mixed_precision: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
         self.mixed_precision = mixed_precision
-        self.shallow, self.pooled = img_size < self.shallow_below, img_size >= SHALLOW_BELOW
+        self.shallow = img_size < SHALLOW_BELOW
         unet, base_channels = (ShallowUNet, 8) if self.shallow else (UNet, 16)
         self.unet = unet(base_channels, n_objs, conv_dtype=MIXED if mixed_precision else None)
         self.location_net = [
@@ -49,7 +46,7 @@ class ConvEncoder(tf.keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights for frames [F, H, H, C]."""
         self.unet.build((None, self.img_size, self.img_size, self.channels))
-        side = self.img_size // 2 if self.pooled else self.img_size
+        side = self.img_size if self.shallow else self.img_size // 2
         for layer, inputs in zip(self.location_net, (side * side * self.channels, 200, 200)):
             layer.build((None, inputs))
         super().build(input_shape)
@@ -60,7 +57,7 @@ class ConvEncoder(tf.keras.layers.Layer):
         masks, background = softmax_with_background(logits)
         masked_objects = masks * frames
         x = tf.reshape(masked_objects, [-1, *frames.shape[1:]])  # [N·F, H, H, C]
-        if self.pooled:
+        if not self.shallow:
             x = tf.nn.avg_pool2d(x, 2, 2, "VALID")
         x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
         for layer in self.location_net:
@@ -77,15 +74,6 @@ class ConvEncoder(tf.keras.layers.Layer):
             **super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs,
             "mixed_precision": self.mixed_precision,
         }  # fmt: skip
-
-
-class ShallowConvEncoder(ConvEncoder):
-    """`ConvEncoder` with the small U-Net for frames of every size: [F, H, H, C] → `Encoding`.
-
-    For a user's own video, whose object may be small in frames of 64 pixels. Not in the original.
-    """
-
-    shallow_below = math.inf
 
 
 class VelocityEncoder(tf.keras.layers.Layer):
@@ -136,4 +124,4 @@ class VelocityEncoder(tf.keras.layers.Layer):
         }  # fmt: skip
 
 
-ENCODERS = {"conv_encoder": ConvEncoder, "shallow_conv_encoder": ShallowConvEncoder}
+ENCODERS = {"conv_encoder": ConvEncoder}

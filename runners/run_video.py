@@ -43,7 +43,7 @@ from physics_models.run_log import save_code
 from physics_models.staged import StagedTraining, encode_all, settings_for
 from physics_models.tasks import Task
 from runners.film import report
-from runners.film.look import Look, blob_areas, look, look_closely
+from runners.film.look import Look, blob_areas, look
 from runners.run_base import log_to_console
 
 INPUT_STEPS, PRED_STEPS, TEST_STEPS = 4, 6, 12  # frames of a training sequence: L, P, T
@@ -98,7 +98,7 @@ def flags() -> CommandParser:
     flag("--mass", type=positive, help="kg, of each body: gives k of a spring")
     flag("--length", type=positive, help="m, of a pendulum: gives g")
     flag("--known_g", type=positive, help="m/s²: gives the length of a pendulum")
-    flag("--img_size", type=int, help="side of the frames that the network sees, pixels; 32, or 64 for small objects")
+    flag("--img_size", type=int, default=32, help="side of the frames that the network sees, pixels")
     flag("--steps", type=int, help="training steps; by default 1000")
     flag("--seed", type=int, default=0, help="of the network's weights")
     flag("--overwrite", action="store_true", help="replace an experiment in --save_dir; by default it is moved aside")
@@ -139,10 +139,10 @@ def run_films(options: argparse.Namespace) -> int:
         tuple(options.mask_out),
     )  # fmt: skip
     note.info("reading %s", options.film)
-    seen = (look if options.img_size else look_closely)(options.film, settings, INPUT_STEPS + PRED_STEPS)
-    n_objs, side = options.n_objs or count_objects(seen.moving, system), seen.frames.shape[1]
+    seen = look(options.film, settings, INPUT_STEPS + PRED_STEPS)
+    n_objs = options.n_objs or count_objects(seen.moving, system)
     alike = n_objs in seen.moving and not seen.moving[n_objs].distinct
-    task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, side, n_objs)
+    task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
     moved = experiment.start_over(options.save_dir, options.overwrite)
     if moved:
         note.info("the experiment that was in %s is now in %s", options.save_dir, moved)
@@ -275,10 +275,7 @@ def train(options: argparse.Namespace, frames: np.ndarray, task: Task, alike: bo
     """Train encoder and decoder on `frames` [F, H, H, 3], supervised by motion at first; `alike` ones are tracked."""
     data = Sequences(frames.reshape(-1, INPUT_STEPS + PRED_STEPS, *frames.shape[1:]))
     tf.keras.utils.set_random_seed(options.seed)
-    net = PhysicsNet(
-        task, encoder_type="shallow_conv_encoder", vel_encoder="gauss_newton", calibrated_coords=True,
-        track_objects=alike,
-    )  # fmt: skip
+    net = PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True, track_objects=alike)
     settings = settings_for("custom", "gauss_newton")
     if options.steps:
         settings = replace(settings, autoencoder=replace(settings.autoencoder, steps=options.steps))

@@ -18,7 +18,7 @@ import tensorflow as tf
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
 from nn.cells import BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from nn.decoders import ConvSTDecoder
-from nn.encoders import ConvEncoder, ShallowConvEncoder, VelocityEncoder
+from nn.encoders import ConvEncoder, VelocityEncoder
 from nn.plain import ConvSTDecoderPlain
 from nn.systems import AnchoredSpringCell, BouncingCell, FallCell, GravityCell, PendulumCell, SpringCell
 from physics_models.physics_net import PhysicsNet
@@ -89,10 +89,6 @@ BLOCKS = (
     Block(
         "ConvEncoder mixed_precision",
         lambda: ConvEncoder(16, 3, 2, True), (2, 16, 16, 3), ((2, 4), (2, 16, 16, 3), (2, 2, 16, 16, 3)), 32, 228812,
-    ),
-    Block(
-        "ShallowConvEncoder",
-        lambda: ShallowConvEncoder(48, 3, 1), (4, 48, 48, 3), ((4, 2), (4, 48, 48, 2), (1, 4, 48, 48, 3)), 32, 420803,
     ),
     Block("VelocityEncoder", lambda: VelocityEncoder(2, 4), (5, 4, 4), (5, 4), 6, 11202),
     Block("VelocityEncoder L=3 N=3", lambda: VelocityEncoder(3, 3), (5, 3, 6), (5, 6), 6, 11002),

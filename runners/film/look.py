@@ -1,9 +1,8 @@
-"""What a film shows before anything is trained: its frames, in the size that the network is to see, and what moves."""
+"""What films show before anything is trained: their frames, and what moves in them."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +10,7 @@ import numpy as np
 from data_gen.film import Film, FilmSettings, read_films
 from physics_models import discovery, motion
 from physics_models.errors import ExperimentError
-from physics_models.film_results import likely_number
 
-SIZES = (32, 64)  # pixels: sides of the network's frames; the larger one where the smaller hardly shows the objects
-SMALL = 3.3  # pixels: diameter of what moves; such an object covers about eight pixels
 SAME_PLACE = 0.1  # mean difference of two films' backgrounds, of the brightness, above which the camera has moved
 SOME = 300  # frames that areas are taken from
 
@@ -26,13 +22,7 @@ class Look(NamedTuple):
 
     films: list[Film]
     frames: np.ndarray  # uint8 [F, H, H, 3] of all films, to train on; F is a multiple of a sequence's frames
-    scene: motion.Scene
     moving: dict[int, motion.Kinds]  # by number of objects
-
-    @property
-    def agreement(self) -> float:
-        """Of the looks, for the number of objects that is most likely; 0 where none is seen."""
-        return self.moving[likely_number(self.moving)].agreement if self.moving else 0.0
 
 
 def look(path: str, settings: FilmSettings, seen: int) -> Look:
@@ -45,18 +35,7 @@ def look(path: str, settings: FilmSettings, seen: int) -> Look:
         note.info("%s: %d frames of %d×%d, %s", film.name, *film.frames.shape[:3], clock(film))
     check_one_place(films)
     frames = np.concatenate([f.frames[discovery.spread_out(f.frames, len(f.frames) // seen * seen)] for f in films])
-    return Look(films, frames, *discovery.scan(frames, lambda part: np.float32(part / 255.0)))
-
-
-def look_closely(path: str, settings: FilmSettings, seen: int) -> Look:
-    """As `look`, in frames of 32 pixels; of 64, where 32 hardly show the objects and 64 do."""
-    first = look(path, replace(settings, img_size=SIZES[0]), seen)
-    areas = blob_areas(first.frames, first.scene, likely_number(first.moving))
-    if first.agreement >= motion.SURE_AGREEMENT and diameter(areas) >= SMALL:
-        return first
-    note.info("the objects are hardly seen in frames of %d pixels; trying %d", *SIZES)
-    closer = look(path, replace(settings, img_size=SIZES[1]), seen)
-    return closer if closer.agreement >= motion.SURE_AGREEMENT else first
+    return Look(films, frames, discovery.scan(frames, lambda part: np.float32(part / 255.0))[1])
 
 
 def blob_areas(frames: np.ndarray, scene: motion.Scene, n_objs: int) -> np.ndarray:
@@ -65,11 +44,6 @@ def blob_areas(frames: np.ndarray, scene: motion.Scene, n_objs: int) -> np.ndarr
     moving = np.sqrt(np.square(some - scene.background).sum(-1)) > scene.moving_above
     counts = motion.count_blobs(motion.find_blobs(some, scene), len(some))
     return moving.sum((1, 2))[counts == n_objs] / max(n_objs, 1)
-
-
-def diameter(areas: np.ndarray) -> float:
-    """Of a disc of the median of `areas`; 0 without any."""
-    return float(2 * np.sqrt(np.median(areas) / np.pi)) if areas.size else 0.0
 
 
 def clock(film: Film) -> str:

@@ -13,11 +13,10 @@ import pytest
 from command import run_command
 from eager import eagerly
 
-from data_gen.film import Film, FilmSettings
+from data_gen.film import Film
 from physics_models.library import load_network
 from physics_models.supervision import Verdict
 from runners import run_video
-from runners.film.look import look_closely
 from runners.run_video import main  # noqa: F401, the console command
 
 FILMS = Path(__file__).parents[1] / "films"
@@ -140,16 +139,6 @@ def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
     lines = [line for line in ended.err.splitlines() if "tf.note" not in line]
     assert ended.code == 1 and len(lines) == 1 and word in lines[0], ended.err
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("radius", "size"), [(1.5, 64), (2.5, 64), (7.0, 32)])
-def test_small_objects_are_seen_in_larger_frames(tmp_path, monkeypatch, radius, size):
-    """Discs of radius 1.5 in frames of 96 are 1 px wide in frames of 32: there no blob has three pixels."""
-    monkeypatch.setattr(made_films, "RADIUS", radius)
-    np.savez(tmp_path / "made.npz", frames=made_films.make_film("fall", 1).frames)
-    seen = look_closely(str(tmp_path / "made.npz"), FilmSettings(), 10)
-    assert seen.frames.shape == (60, size, size, 3) and seen.films[0].frames.shape == (62, size, size, 3)
-    assert seen.moving[1].share > 0.9
 
 
 def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
