@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.cells import CELLS, BouncingODECell, GravityODECell, LSTMCell, SpringODECell
+from nn.cells import CELLS, BouncingODECell, GravityODECell, LSTMCell, SpringODECell, spring_acceleration
 from physics_models.base import tf_variable
 
 
@@ -175,3 +175,14 @@ def test_the_lstm_moves_by_its_readout_and_remembers():
     cell.readout.kernel.assign(tf.zeros([5, 4]))
     cell.readout.bias.assign([1.0, 2.0, 3.0, 4.0])
     np.testing.assert_allclose(cell(state)[1], np.tile([1.0, 2.0, 3.0, 4.0], (3, 1)), rtol=1e-6)
+
+
+def test_objects_just_apart_keep_the_originals_gradient():
+    """1.5e-6 pixels apart their direction turns with a sideways move: by (r − 2l) / (r + 1e-4) per pixel and r."""
+    apart = 1.5e-6
+    positions = tf.constant([[[10.0, 10.0], [10.0, 10.0]]], tf.float64) + [[[apart, 0.0], [0.0, 0.0]]]
+    with tf.GradientTape() as tape:
+        tape.watch(positions)
+        sideways = spring_acceleration(positions, tf.constant(1.0, tf.float64), tf.constant(1.0, tf.float64))[0, 0, 1]
+    found = tape.gradient(sideways, positions)[0, 0, 1]
+    np.testing.assert_allclose(found, -(apart - 2.0) / (apart + 1e-4), rtol=1e-4)

@@ -85,3 +85,13 @@ def test_a_users_own_settings_of_tensorflow_stay(monkeypatch):
     physics_models._import_tensorflow_quietly()
     environment = physics_models.os.environ
     assert (environment["TF_CPP_MIN_LOG_LEVEL"], environment["TF_ENABLE_ONEDNN_OPTS"]) == ("0", "0")
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    """Otherwise a power failure may leave the name with nothing behind it."""
+    order = []
+    for name in ("fsync", "replace"):
+        call = getattr(experiment.os, name)
+        monkeypatch.setattr(experiment.os, name, lambda *a, name=name, call=call: order.append(name) or call(*a))
+    experiment.write_atomically(tmp_path / "file", lambda file: file.write(b"text"))
+    assert order == ["fsync", "replace"] and (tmp_path / "file").read_bytes() == b"text"
