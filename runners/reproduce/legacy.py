@@ -11,6 +11,7 @@ import numpy as np
 
 from data_gen.iterators import load_frames
 from physics_models import checkpoints
+from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG, write_atomically
 from physics_models.library import load_network
 from physics_models.run_log import read_log
@@ -71,6 +72,8 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
 def write_runs(folder: Path, report: Path) -> None:
     """Replace the table of the page `report` by that of all measured runs in `folder`."""
     entries = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/seed*.json"))]
+    if not entries:
+        raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
     rows = [
         {
             "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),

@@ -47,6 +47,12 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3.json").read_text()) == entry
 
 
+def test_without_a_seed_there_is_nothing_to_report(tmp_path):
+    command = load_command("reproduce_paper")
+    ended = run_main(command.main, ["--legacy", "--task=spring_color", f"--experiments={tmp_path}"])
+    assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1] and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_run_is_trained_measured_and_continued(tmp_path):
     command, recipe = load_command("reproduce_paper"), RECIPES["spring_color"]
