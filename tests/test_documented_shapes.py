@@ -127,6 +127,7 @@ def test_the_formulas_give_those_of_grey_frames_and_the_linear_velocity_net():
     assert_formulas_hold(TASKS["mnist_spring_color"], 100, False, True)
 
 
+@pytest.mark.slow
 def test_a_training_step_predicts_no_frame_beyond_the_loss():
     """E = 0 in every formula."""
     task = TASKS["3bp_color"]

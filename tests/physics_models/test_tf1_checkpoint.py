@@ -63,7 +63,7 @@ def ours(tmp_path, arrays) -> Path:
     [
         ("bouncing_balls", "rmsprop", False),
         ("spring_color", "adam", True),
-        ("3bp_color", "momentum", False),
+        pytest.param("3bp_color", "momentum", False, marks=pytest.mark.slow),
         pytest.param("mnist_spring_color", "sgd", False, marks=pytest.mark.slow),
     ],
 )
