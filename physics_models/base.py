@@ -79,11 +79,10 @@ class BaseNet(tf.keras.layers.Layer):
         """
         iterator = data["train"]
         steps = len(iterator.X) // batch_size  # per epoch
-        if not steps or self.optimizer is None:
-            raise ExperimentError(
-                f"batch_size={batch_size}: there are {len(iterator.X)} training sequences" if not steps
-                else "no optimizer: call build_optimizer first"
-            )  # fmt: skip
+        if not steps:
+            raise ExperimentError(f"batch_size={batch_size}: there are {len(iterator.X)} training sequences")
+        if self.optimizer is None:
+            raise ExperimentError("no optimizer: call build_optimizer first")
         source = {"run": self.run_id, "seed": iterator.seed, "data": iterator.checksum}
         if self.iteration == 0 and not debug:
             self.eval(data, "valid", batch_size, save_dir, epoch=0)

@@ -19,7 +19,6 @@ into legacy_run.md which objects each seed finds; with more `--epochs` the runs 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import signal
 import subprocess
@@ -30,12 +29,11 @@ from absl import flags
 
 from data_gen.recipes import RECIPES
 from physics_models.errors import ExperimentError
-from physics_models.experiment import write_atomically
 from physics_models.tasks import get_task
 from runners import run_base, run_physics, staged_run
 from runners.reproduce import discovery, legacy, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
-from runners.reproduce.report import write_report
+from runners.reproduce.report import write_entry, write_report
 from runners.run_base import FLAGS, PATH, logger
 
 DEFAULT_VIDEOS = "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
@@ -105,7 +103,7 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
         exit_code, last = run_physics_for(place, seed, legacy.flags(task))
         if exit_code:
             raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
-        legacy.save(legacy.measure(task, seed, place, files), place.with_suffix(".json"))
+        write_entry(place.with_suffix(".json"), legacy.measure(task, seed, place, files))
     legacy.write_runs(folder, report)
     return report
 
@@ -127,7 +125,7 @@ def reproduce(task: str, seed: int) -> None:
         entry = measure_run(task, seed, folder, files, stage)
     else:
         entry = describe_run(task, seed, folder)
-    write_atomically(numbers, lambda file: file.write(json.dumps(entry, indent=1).encode()))
+    write_entry(numbers, entry)
     logger.info("%s: written", numbers)
 
 

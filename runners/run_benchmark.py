@@ -89,6 +89,9 @@ def main(argv: list[str]) -> None:
     configurations = configurations_from_flags()
     run_base.log_to_console()
     if FLAGS.original:
+        for name in ("scale", "naive", "mixed_precision", "device"):
+            if FLAGS[name].present:
+                raise ExperimentError(f"--{name}: does not go with --original")
         print("\n".join(beside_the_original([each for each in configurations if each.part == "eval"])))
         return
     records = []

@@ -237,6 +237,8 @@ def main() -> None:
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     parser.add_argument("--folder", type=Path, default=Path("experiments/films"))
     options = parser.parse_args()
+    if unknown := set(options.systems.split(",")) - set(SYSTEMS):
+        parser.error(f"--systems: {min(unknown)}: no such system; choose of {', '.join(SYSTEMS)}")
     for seed, system in itertools.product(filter(None, options.seeds.split(",")), options.systems.split(",")):
         measure(system, int(seed), options.folder)
     print("\n".join(table(measured(options.folder))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from data_gen.iterators import load_frames
-from physics_models import checkpoints
+from physics_models import checkpoints, motion
 from physics_models.errors import ExperimentError
-from physics_models.experiment import LOG, write_atomically
+from physics_models.experiment import LOG
 from physics_models.library import load_network
 from physics_models.run_log import read_log
 from physics_models.staged import encode_all
@@ -46,8 +45,8 @@ def in_place(encoded: np.ndarray, true: np.ndarray) -> list[float]:
     After each object's median offset, under the naming in which the shares add up to most.
     """
     best: list[float] = []
-    for order in itertools.permutations(range(true.shape[2])):
-        away = encoded[:, :, list(order)] - true
+    for order in motion.orders(true.shape[2]):
+        away = encoded[:, :, order] - true
         distance = np.linalg.norm(away - np.median(away, axis=(0, 1)), axis=-1)
         best = max(best, (distance < WITHIN).mean((0, 1)).tolist(), key=sum)
     return best
@@ -87,9 +86,3 @@ def write_runs(folder: Path, report: Path) -> None:
     ]  # fmt: skip
     stacks = "; ".join(sorted({run["stack"] for run in entries}))
     replace_section(report, HEADING, f"{EXPLANATION} {stacks}.", rows)
-
-
-def save(entry: dict[str, Any], file: Path) -> None:
-    """Write an entry of `measure`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda out: out.write(json.dumps(entry, indent=1).encode()))

@@ -60,6 +60,12 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in cells]
 
 
+def write_entry(file: Path, entry: Entry) -> None:
+    """Write the entry of one run, atomically; its folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda out: out.write(json.dumps(entry, indent=1).encode()))
+
+
 def replace_section(report: Path, heading: str, text: str, rows: list[dict[str, str]]) -> None:
     """Replace what follows `heading` on the page `report` by `text` and a table; the page is made if need be."""
     before = report.read_text(encoding="utf-8").split(heading)[0] if report.is_file() else ""

@@ -255,3 +255,14 @@ def test_calibrated_coordinates_keep_lengths_and_the_originals_do_not(calibrated
     assert middles[1] - middles[0] == pytest.approx(10 * scale, abs=1e-4)
     if calibrated:
         assert middles == pytest.approx([10.5, 20.5], abs=1e-4)  # pixel i lies at i + 0.5
+
+
+def test_an_optimizer_built_after_a_step_on_positions_takes_effect():
+    net, positions = new(), np.float32(drift(4, 3, 2, 20, 3.0, speed=1.0).reshape(4, 3, 4))
+    net.build_optimizer(1e-3, "rmsprop")
+    step = staged.position_step(net)
+    step(tf.constant(positions))
+    net.build_optimizer(0.0, "sgd")
+    before = weights(net)
+    step(tf.constant(positions))
+    assert all((value == before[name]).all() for name, value in weights(net).items())

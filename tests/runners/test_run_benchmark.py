@@ -195,6 +195,12 @@ def test_the_original_is_timed_in_turns(benchmark, monkeypatch):
     assert Path(ran[0].save_dir).parent == Path(ran[1].save_dir).parent != Path(ran[0].save_dir)
 
 
+@pytest.mark.parametrize("flag", ["--scale", "--naive", "--mixed_precision", "--device=cpu"])
+def test_flags_that_do_not_go_with_the_original(benchmark, flag):
+    ended = run_main(benchmark.main, ["--original=paig", "--tasks=spring_color", "--batch_sizes=16", flag])
+    assert ended.code == 1 and flag.split("=")[0] in ended.err.splitlines()[-1]
+
+
 def test_a_folder_that_is_not_the_original_is_one_line(benchmark, tmp_path):
     ended = run_main(benchmark.main, [f"--original={tmp_path}", "--tasks=spring_color", "--batch_sizes=16"])
     assert ended.code == 1 and "--original" in ended.err.splitlines()[-1]
