@@ -11,8 +11,8 @@ setup(
     license="MIT",
     python_requires=">=3.9,<3.14",  # the end is that of TensorFlow's releases
     packages=[
-        "nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.film", "runners.reproduce",
-        "runners.side",
+        "nn", "physics_models", "data_gen", "runners", "runners.compare", "runners.control", "runners.film",
+        "runners.reproduce", "runners.side",
     ],  # fmt: skip
     package_data={"runners.compare": ["page.html"]},
     install_requires=[
@@ -33,6 +33,7 @@ setup(
             "paig-plot-run = runners.plot_run:command",
             "paig-compare-runs = runners.compare_runs:main",
             "paig-side-by-side = runners.side_by_side:main",
+            "paig-run-control = runners.run_control:main",
             "paig-run-video = runners.run_video:main",
             "paig-data = data_gen.__main__:main",
             "paig-tf1-checkpoint = physics_models.tf1_checkpoint:main",
@@ -43,6 +44,8 @@ setup(
         "notebook": ["jupyterlab"],
         # Reads MP4 videos: one package with its own decoder, without further dependencies.
         "video": ["imageio-ffmpeg"],
+        # Gymnasium's pendulum, and what it draws with.
+        "control": ["gymnasium", "pygame-ce; python_version >= '3.10'", "pygame; python_version < '3.10'"],
         "test": [
             "pytest",
             "imageio-ffmpeg",
@@ -50,6 +53,9 @@ setup(
             "scikit-image",  # a second computation of SSIM
             "nbclient",  # runs the notebooks
             "ipykernel",
+            "gymnasium",
+            "pygame-ce; python_version >= '3.10'",
+            "pygame; python_version < '3.10'",
         ],
     },
 )

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_gen.errors import DataError, say
-from data_gen.recipes import DEFAULT_SIZES, RECIPES, default_folder, make_dataset
+from data_gen.recipes import EVERY_RECIPE, RECIPES, default_folder, make_dataset
 
 EPILOG = """examples:
   python -m data_gen --task=spring_color                   both files of the task, as run_physics.py makes them
-  python -m data_gen --all                                 the files of all five tasks
+  python -m data_gen --all                                 the files of the original's five tasks
   python -m data_gen --task=spring_color --k=2 --out=soft_spring.npz
   python -m data_gen --task=mnist_spring_color --digits=digits.npz --background=picture.png
 
@@ -27,7 +27,7 @@ PHYSICS_FLAGS = {
     "dt": (float, "time between two frames, in units of time"),
     "k": (float, "spring constant, per (unit of time) squared"),
     "equil": (float, "half the spring's rest length, in pixels"),
-    "g": (float, "gravity, in pixels cubed per (unit of time) squared"),
+    "g": (float, "gravity, in pixels cubed per (unit of time) squared; of a pendulum in m/s²"),
     "m": (float, "mass of each of the three bodies, no unit"),
     "vx0_max": (float, "start speed along x, in pixels per unit of time"),
     "vy0_max": (float, "start speed along y, in pixels per unit of time"),
@@ -58,10 +58,10 @@ def parser() -> argparse.ArgumentParser:
     layout, about = argparse.RawDescriptionHelpFormatter, "Make the tasks' data files."
     result = OneLineParser("python -m data_gen", None, about, EPILOG, formatter_class=layout, allow_abbrev=False)
     add = result.add_argument
-    add("--task", choices=list(RECIPES), help="the task whose data to make")
-    add("--all", action="store_true", help="make the data of all tasks")
-    text = "sequences in train, valid and test split (default: 5000,500,500)"
-    add("--split_sizes", type=split_sizes, default=DEFAULT_SIZES, metavar="N,N,N", help=text)
+    add("--task", choices=list(EVERY_RECIPE), help="the task whose data to make")
+    add("--all", action="store_true", help="make the data of the original's five tasks")
+    text = "sequences in train, valid and test split (default: 5000,500,500; pendulum, test length: 10,10,500)"
+    add("--split_sizes", type=split_sizes, metavar="N,N,N", help=text)
     text = "frames in a sequence (default: two files, of the task's training and test length)"
     add("--seq_len", type=int, metavar="T", help=text)
     add("--seed", type=int, help="0 to 4294967295 (default: 1 for the training length, 2 for any other)")
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     """(task, file, sequence length) of every file to make; `DataError` for flags that do not fit together."""
     if flags.all == (flags.task is not None):
-        raise DataError(f"give either --task or --all; the tasks are {', '.join(RECIPES)}")
+        raise DataError(f"give either --task or --all; the tasks are {', '.join(EVERY_RECIPE)}")
     if flags.task not in (None, "mnist_spring_color") and (flags.digits or flags.background):
         raise DataError("--digits and --background belong to --task=mnist_spring_color")
     changed = [name for name in PHYSICS_FLAGS if getattr(flags, name) is not None]
@@ -88,12 +88,12 @@ def plan(flags: argparse.Namespace) -> list[tuple[str, Path, int]]:
     if out.suffix.lower() == ".npz":
         if flags.all:
             raise DataError(f"--out={out} is a single file: give --task instead of --all, or a folder")
-        return [(flags.task, out, RECIPES[flags.task].train_len if flags.seq_len is None else flags.seq_len)]
+        return [(flags.task, out, EVERY_RECIPE[flags.task].train_len if flags.seq_len is None else flags.seq_len)]
     if changed:
         raise DataError(f"--{changed[0]} changes the physics that the default file's name states: give --out=FILE.npz")
     files = []
-    for task, recipe in RECIPES.items():
-        if flags.all or task == flags.task:
+    for task, recipe in EVERY_RECIPE.items():
+        if task == flags.task or (flags.all and task in RECIPES):
             lengths = (recipe.train_len, recipe.test_len) if flags.seq_len is None else (flags.seq_len,)
             files += [(task, out / recipe.file.format(length), length) for length in lengths]
     return files
@@ -103,7 +103,7 @@ def make(flags: argparse.Namespace, task: str, file: Path, seq_len: int) -> bool
     """Make one file and report it on stdout; False if that failed, with the reason on stderr."""
     names = [*PHYSICS_FLAGS, *(PICTURE_FLAGS if task == "mnist_spring_color" else ())]
     settings = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-    seed = RECIPES[task].default_seed(seq_len) if flags.seed is None else flags.seed
+    seed = EVERY_RECIPE[task].default_seed(seq_len) if flags.seed is None else flags.seed
     output = flags.split_sizes, seed, flags.overwrite
     try:
         done = make_dataset(task, str(file), seq_len, *output, **settings)

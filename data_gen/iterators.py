@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class DataIterator:
 
     Args:
         X: frames uint8 [sequences, T, H, H, C].
-        Y: an array of equal length, or None as in all tasks.
+        Y: an array of equal length: the torques of a pendulum. None as in all other tasks.
         seed: any whole number; None takes a random one.
     """
 
@@ -44,11 +44,21 @@ class DataIterator:
         """The order of the sequences in `epoch`; the first epoch is number 1."""
         return np.random.RandomState([self.seed % 2**32, epoch]).permutation(self.num_examples)
 
-    def epoch(self, epoch: int, batch_size: int, first_step: int = 0) -> Iterator[np.ndarray]:
-        """The batches [batch_size, T, H, H, C] of `epoch`, from its step `first_step` on."""
+    def epoch(self, epoch: int, batch_size: int, first_step: int = 0) -> Iterator:
+        """The batches of `epoch`, from its step `first_step` on, as `take` gives them."""
         order = self.order(epoch)
         for step in range(first_step, len(order) // batch_size):
-            yield self.X[order[step * batch_size : (step + 1) * batch_size]]
+            yield self.take(order[step * batch_size : (step + 1) * batch_size])
+
+    def take(
+        self, which: np.ndarray | slice, instead: np.ndarray | None = None
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """The sequences `which`: frames [n, T, H, H, C], or with `Y` the pair of these and their entries of `Y`.
+
+        `instead`: an array with an entry for each sequence, in place of the frames.
+        """
+        taken = (self.X if instead is None else instead)[which]
+        return taken if self.Y is None else (taken, self.Y[which])
 
     @functools.cached_property
     def checksum(self) -> int:
@@ -117,7 +127,8 @@ def get_iterators(
         frames["train"] = frames["train"][:datapoints].copy()
     if not conv:
         frames = {split: array.reshape(*array.shape[:2], -1) for split, array in frames.items()}
-    return {split: DataIterator(frames[split], seed=seed) for split in splits}
+    actions = load_actions(file, frames)
+    return {split: DataIterator(frames[split], actions.get(split), seed=seed) for split in splits}
 
 
 def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str, np.ndarray]:
@@ -132,6 +143,20 @@ def load_frames(file: str | Path, splits: tuple[str, ...] = SPLITS) -> dict[str,
         if array.shape[1:] != frames[splits[0]].shape[1:]:
             raise DataError(f"{file}: {split}_x and {splits[0]}_x differ in the shape of a sequence")
     return frames
+
+
+def load_actions(file: str | Path, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays `{split}_actions` float32 [sequences, T − 1] of a data file of a pendulum, as many as `frames`."""
+    if not is_npz(file):
+        return {}
+    with open_npz(file) as archive:
+        named = {split: f"{split}_actions" for split in frames if f"{split}_actions" in archive}
+        actions = {split: np.float32(archive[name][: len(frames[split])]) for split, name in named.items()}
+    for split, array in actions.items():
+        if array.shape != (len(frames[split]), frames[split].shape[1] - 1):
+            need = [len(frames[split]), frames[split].shape[1] - 1]
+            raise DataError(f"{file}: {split}_actions is {list(array.shape)}; need {need}, one between two frames")
+    return actions
 
 
 def is_video(path: Path) -> bool:

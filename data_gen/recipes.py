@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from data_gen import generators
+from data_gen import generators, pendulum
 from data_gen.errors import DataError
 
 DEFAULT_SIZES = (5000, 500, 500)
@@ -24,6 +24,7 @@ class Recipe(NamedTuple):
     test_len: int
     img_size: int  # H, in pixels
     physics: dict[str, Any]  # further arguments of the generator
+    test_sizes: tuple[int, int, int] = DEFAULT_SIZES  # of the file of the test length
 
     @property
     def train_file(self) -> str:
@@ -38,6 +39,10 @@ class Recipe(NamedTuple):
     def default_seed(self, seq_len: int) -> int:
         """1 for the training length, 2 for any other: the two files share no sequence."""
         return 1 if seq_len == self.train_len else 2
+
+    def default_sizes(self, seq_len: int) -> tuple[int, int, int]:
+        """Sequences in the splits of a file of this length."""
+        return DEFAULT_SIZES if seq_len == self.train_len else self.test_sizes
 
 
 RECIPES = {
@@ -65,6 +70,16 @@ RECIPES = {
     ),
 }
 
+# Section 4.2 of the paper; not in the original's code. Of the test file `test` alone is used.
+PENDULUMS = {
+    name: Recipe(
+        pendulum.generate_pendulum_dataset, f"{name}/color_pendulum_sl{{}}_g10.npz", 14, 20, 64,
+        dict(g=10.0, environment=environment), test_sizes=(10, 10, 500),
+    )
+    for name, environment in (("pendulum", "pendulum"), ("pendulum_gymnasium", "gymnasium"))
+}
+EVERY_RECIPE = {**RECIPES, **PENDULUMS}
+
 
 def default_folder() -> Path:
     """`data/datasets` of the checkout, or else of the current folder; where all commands look for data files."""
@@ -74,25 +89,26 @@ def default_folder() -> Path:
 
 def settings_of(task: str) -> list[str]:
     """Names of the settings that `make_dataset` takes for a task: its generator's, from `img_size` on."""
-    names = list(inspect.signature(RECIPES[task].generator).parameters)
+    names = list(inspect.signature(EVERY_RECIPE[task].generator).parameters)
     return names[names.index("img_size") : names.index("output")]
 
 
 def make_dataset(
-    task: str, dest: str, seq_len: int, split_sizes: Sequence[int] = DEFAULT_SIZES, seed: int | None = None,
+    task: str, dest: str, seq_len: int, split_sizes: Sequence[int] | None = None, seed: int | None = None,
     overwrite: bool = False, **physics_overrides: Any,
 ) -> dict[str, float]:
     """Make a task's dataset: a function of task, settings and seed alone. NumPy's global stream is left as it was.
 
-    `seed`, 0 to 2³² - 1, is of NumPy's legacy stream, None takes the recipe's;
+    `seed`, 0 to 2³² - 1, is of NumPy's legacy stream, None takes the recipe's, as `split_sizes` does;
     `physics_overrides` replace the recipe's arguments of the generator. Returns `accepted`, `attempts` and `seconds`.
     Raises `DataError`, also for a file that exists, unless `overwrite`.
     """
-    if task not in RECIPES:
-        raise DataError(f"unknown task {task!r}; the tasks are {', '.join(RECIPES)}")
+    if task not in EVERY_RECIPE:
+        raise DataError(f"unknown task {task!r}; the tasks are {', '.join(EVERY_RECIPE)}")
+    split_sizes = EVERY_RECIPE[task].default_sizes(seq_len) if split_sizes is None else split_sizes
     if len(split_sizes) != 3:
         raise DataError(f"split_sizes {list(split_sizes)} must be three numbers: train, valid, test")
-    recipe = RECIPES[task]
+    recipe = EVERY_RECIPE[task]
     arguments = {"img_size": recipe.img_size, **recipe.physics, **physics_overrides}
     unknown = sorted(set(arguments) - set(settings_of(task)))
     if unknown:

@@ -181,6 +181,49 @@ class GravityODECell(ODECell):
         return positions + h * velocities, velocities
 
 
+class ActuatedPendulumCell(ODECell):
+    """A rod about a fixed pivot, driven by a torque (section 4.2 of the paper; the original's code has none).
+
+    State: angle and angular speed [B, 1], radians (0 is upright, counter-clockwise is positive) and radians per second.
+    g = e^log_g (m/s²) and the torque's coefficient a = e^log_a are learned, for a rod of 1 m and 1 kg; `angle_0` is the
+    angle that the learned picture is upright at. One sub-step a frame, as the environments take: with more, g and a
+    come out wrong.
+    """
+
+    dt = 0.05  # seconds
+    substeps = 1
+    max_speed = 8.0  # radians per second
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables `dt_x`, `log_g`, `log_a`, `angle_0`."""
+        super().build(input_shape)
+        self.log_g, self.log_a = self._scalar("log_g", 0.0), self._scalar("log_a", 0.0)
+        self.angle_0 = self._scalar("angle_0", 0.0)
+
+    def call(self, state: State, torque: tf.Tensor | float = 0.0) -> State:
+        """The state a frame later, under `torque` [B, 1]."""
+        return self.substep(*state, tf.convert_to_tensor(self.dt_x), {"torque": torque})
+
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
+        """The speed first, which has a limit, then the angle with it."""
+        speed = velocities + h * self.acceleration(positions, parameters["torque"])
+        speed = tf.clip_by_value(speed, -self.max_speed, self.max_speed)
+        return positions + h * speed, speed
+
+    def acceleration(self, angle: tf.Tensor, torque: tf.Tensor | float) -> tf.Tensor:
+        """Angular acceleration, radians per second squared: 3g/2·sin(angle) + 3a·torque; the shape of `angle`."""
+        p = self.parameters()
+        return 1.5 * p["g"] * tf.sin(angle - tf.convert_to_tensor(self.angle_0)) + 3.0 * p["a"] * torque
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Gravity `g` (m/s²) and the coefficient of the torque, `a`."""
+        return {"g": tf.exp(tf.convert_to_tensor(self.log_g)), "a": tf.exp(tf.convert_to_tensor(self.log_a))}
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`dt_x`, `log_g`, `log_a`, `angle_0`: names of this port."""
+        return {**super().named_weights(), "log_g": self.log_g, "log_a": self.log_a, "angle_0": self.angle_0}
+
+
 class LSTMCell(tf.keras.layers.Layer):
     """Black-box dynamics: positions and velocities [B, 4N] through a stack of LSTMs, a dense layer to the next
     positions [B, 2N]; the velocity is the difference of positions.

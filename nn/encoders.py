@@ -9,6 +9,7 @@ import tensorflow as tf
 from nn.blocks import ShallowUNet, UNet, softmax_with_background
 
 SHALLOW_BELOW = 40  # pixels: smaller frames take the U-Net with two poolings and no pooling of the masked objects
+TINY = 1e-8  # so that the angle of a direction of no length has a finite gradient, too
 MIXED = "mixed_bfloat16"  # Keras's name: float32 variables, computed with in bfloat16, whose range is float32's
 
 
@@ -63,10 +64,13 @@ class ConvEncoder(tf.keras.layers.Layer):
         for layer in self.location_net:
             x = layer(x)
         xy = tf.transpose(tf.reshape(x, [self.n_objs, -1, 2]), [1, 0, 2])
-        half = self.img_size / 2
-        positions = tf.tanh(tf.reshape(xy, [-1, 2 * self.n_objs])) * half + half
         all_masks = tf.concat([*tf.unstack(masks), background], axis=-1)
-        return Encoding(positions, all_masks, masked_objects)
+        return Encoding(self.coordinates(xy), all_masks, masked_objects)
+
+    def coordinates(self, xy: tf.Tensor) -> tf.Tensor:
+        """Positions [F, 2N] (pixels) from the location net's two numbers per object, [F, N, 2]."""
+        half = self.img_size / 2
+        return tf.tanh(tf.reshape(xy, [-1, 2 * self.n_objs])) * half + half
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -74,6 +78,19 @@ class ConvEncoder(tf.keras.layers.Layer):
             **super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs,
             "mixed_precision": self.mixed_precision,
         }  # fmt: skip
+
+
+class AngleEncoder(ConvEncoder):
+    """Angles of N objects about the frame's centre: [F, H, H, C] → `Encoding`, positions [F, N] in radians.
+
+    As `ConvEncoder`, but the location net's two numbers are a direction: normalised, then atan2 (section 4.2 of the
+    paper; the original's code has none).
+    """
+
+    def coordinates(self, xy: tf.Tensor) -> tf.Tensor:
+        """Angles [F, N] in (−π, π] of the directions (cos, sin) `xy` [F, N, 2]."""
+        direction = xy * tf.math.rsqrt(tf.reduce_sum(tf.square(xy), axis=-1, keepdims=True) + TINY)
+        return tf.atan2(direction[..., 1], direction[..., 0] + TINY)
 
 
 class VelocityEncoder(tf.keras.layers.Layer):

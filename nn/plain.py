@@ -80,11 +80,11 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
         """Masks and contents of every object and of the background, for `positions` [b, 2N]."""
         sprites, batch = self.sprites(), tf.shape(positions)[0]
         logits, contents = [], []
-        for i in range(self.n_objs):
+        for i, theta in enumerate(self.place(positions, sprites.sigma)):
             sprite = tf.concat([sprites.templates[i] + OUTSIDE_LOGIT, tf.sigmoid(sprites.contents[i])], axis=-1)
             pasted = spatial_transformer(
                 tf.repeat(sprite[None], batch, axis=0),
-                self._theta(positions[:, 2 * i], positions[:, 2 * i + 1], sprites.sigma),
+                theta,
                 (self.img_size, self.img_size),
                 self.calibrated,
             )
@@ -93,11 +93,14 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
         masks = tf.nn.softmax(tf.stack([*logits, tf.ones_like(logits[0])]), axis=0)
         return Layers(masks, tf.stack([*contents, tf.repeat(sprites.background, batch, axis=0)]))
 
-    def _theta(self, x: tf.Tensor, y: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        """The affine maps [b, 6] that scale a template by 1/σ and put its middle at `x`, `y` [b]."""
-        zero, scale = tf.zeros_like(x), sigma * tf.ones_like(x)
-        shift_x, shift_y = ((self.img_size / 2 - place) / (self.img_size // 2) * sigma for place in (x, y))
-        return tf.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1)
+    def place(self, coordinates: tf.Tensor, sigma: tf.Tensor) -> list[tf.Tensor]:
+        """For each object the affine maps [b, 6] that scale its template by 1/σ and put its middle at `coordinates`
+        [b, 2N] (pixels)."""
+        maps, (zero, scale) = [], (tf.zeros_like(coordinates[:, 0]), sigma * tf.ones_like(coordinates[:, 0]))
+        shifts = tf.unstack((self.img_size / 2 - coordinates) / (self.img_size // 2) * sigma, axis=1)
+        for shift_x, shift_y in zip(shifts[::2], shifts[1::2]):
+            maps.append(tf.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1))
+        return maps
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -105,3 +108,24 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
             **super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs,
             "calibrated": self.calibrated,
         }  # fmt: skip
+
+
+class RotatingDecoder(ConvSTDecoderPlain):
+    """Frames with N learned objects turned about the frame's centre: angles [b, N] (radians) → [b, H, H, C].
+
+    As `ConvSTDecoderPlain`, but a template has the frame's side and is turned by its angle, counter-clockwise as seen,
+    where that one shifts it (section 4.2 of the paper; the original's code has none).
+    """
+
+    def __init__(self, img_size: int, channels: int, n_objs: int, calibrated: bool = True, **kwargs: Any):
+        super().__init__(img_size, channels, n_objs, calibrated, **kwargs)
+        self.template = VariableFromNetwork((n_objs, img_size, img_size, 1))
+        self.content = VariableFromNetwork((n_objs, img_size, img_size, channels))
+
+    def place(self, coordinates: tf.Tensor, sigma: tf.Tensor) -> list[tf.Tensor]:
+        """For each object the affine maps [b, 6] that turn its template by the angle in `coordinates` [b, N]."""
+        maps = []
+        for angle in tf.unstack(coordinates, axis=1):
+            cosine, sine, zero = sigma * tf.cos(angle), sigma * tf.sin(angle), tf.zeros_like(angle)
+            maps.append(tf.stack([cosine, -sine, zero, sine, cosine, zero], axis=-1))
+        return maps

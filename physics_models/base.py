@@ -175,20 +175,20 @@ class BaseNet(tf.keras.layers.Layer):
 
         A split of under 100 sequences is one batch. The pictures show five sequences of `data["test"]`.
         """
-        frames = data[split].X
-        batch_size = len(frames) if len(frames) < SMALL_SPLIT else min(batch_size, len(frames))
+        iterator, total = data[split], data[split].num_examples
+        batch_size = total if total < SMALL_SPLIT else min(batch_size, total)
         metrics, inputs, predictions = [], [], []
-        for start in range(0, len(frames) - batch_size + 1, batch_size):
-            batch = self.to_float(tf.constant(frames[start : start + batch_size]))
+        for start in range(0, total - batch_size + 1, batch_size):
+            batch = self.to_float(iterator.take(slice(start, start + batch_size)))
             losses, outputs = self.eval_step(batch)
             metrics.append({f"eval_{name}": float(loss) for name, loss in losses.items()})
-            inputs.append(batch.numpy())
+            inputs.append(self.frames_of(batch).numpy())
             predictions.append(outputs.output.numpy())
         means = {name: float(np.mean([m[name] for m in metrics], dtype=np.float32)) for name in sorted(metrics[0])}
         logger.info("%s", self.describe_parameters())
         log_metrics(f"{split} - epoch={epoch}", means)
         save_npz(f"{save_dir}/outputs.npz", {"input": np.concatenate(inputs), "output": np.concatenate(predictions)})
-        self.visualize_sequence(self.to_float(tf.constant(data["test"].X[:PICTURES])), save_dir)
+        self.visualize_sequence(self.to_float(data["test"].take(slice(PICTURES))), save_dir)
         self.notify("on_test_end", {"split": split, **means})
         return means
 
@@ -209,6 +209,10 @@ class BaseNet(tf.keras.layers.Layer):
         if self.channels == 1 and frames.shape[-1] == 3:
             frames = tf.reduce_sum(frames * GREY, axis=-1, keepdims=True)
         return frames
+
+    def frames_of(self, batch: Any) -> tf.Tensor:
+        """The frames of a batch, which holds nothing else here."""
+        return batch
 
     # Variables, optimizer and checkpoints
 

@@ -14,9 +14,10 @@ import tensorflow as tf
 from physics_models import checkpoints
 from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG, MARKER, read_marker
+from physics_models.pendulum_net import network_class
 from physics_models.physics_net import PhysicsNet
 from physics_models.run_log import ORIGINAL_DEFAULTS, TRUE_WORDS, read_log
-from physics_models.tasks import get_task
+from physics_models.tasks import Task, get_task
 
 
 def load_network(folder: str | Path) -> PhysicsNet:
@@ -34,7 +35,7 @@ def load_network(folder: str | Path) -> PhysicsNet:
     source = folder / (LOG if marker is None else MARKER)
     config = config_of_log(source) if marker is None else marker.config
     try:
-        net = PhysicsNet.from_config(config)
+        net = network_class(Task(**config["task"])).from_config(config)
         net.restore(checkpoint)
         return net
     except (KeyError, TypeError, tf.errors.OpError) as error:
@@ -64,7 +65,7 @@ def traced(net: PhysicsNet) -> tuple[Any, Any]:
         return net.positions(net.rollout(state, steps))[:, 1:]
 
     inputs = [tf.TensorSpec(net.frame_shape, tf.float32, "frames"), tf.TensorSpec([], tf.int32, "steps")]
-    positions = [tf.TensorSpec([None, None, 2 * net.task.n_objs], tf.float32, "positions")]
+    positions = [tf.TensorSpec([None, None, net.coordinates], tf.float32, "positions")]
     return tf.function(roll_out, inputs, autograph=False), tf.function(net.decode, positions, autograph=False)
 
 

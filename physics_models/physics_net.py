@@ -76,6 +76,7 @@ class PhysicsNet(BaseNet):
             "calibrated_coords": calibrated_coords, "track_objects": track_objects, "mixed_precision": mixed_precision,
         }  # fmt: skip
         self.autoencoder_loss = autoencoder_loss
+        self.coordinates = 2 * task.n_objs  # in a frame
         self.vel_encoder, self.track_objects = vel_encoder, track_objects
         cell_class = choose(CELLS, task.cell_type, "cell_type")
         if task.n_objs < cell_class.min_objs:
@@ -97,7 +98,7 @@ class PhysicsNet(BaseNet):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make all variables, in the original's order, for frames [B, T, H, H, C]."""
-        coordinates = (None, 2 * self.task.n_objs)
+        coordinates = (None, self.coordinates)
         self.encoder.build((None, *self.frame_shape[2:]))
         self.decoder.build(coordinates)
         self.init_vel.build((None, self.task.input_steps, coordinates[1]))
@@ -123,7 +124,7 @@ class PhysicsNet(BaseNet):
     def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Positions [B, T, 2N], masks [B·T, H, H, N + 1] and masked objects [N, B·T, H, H, C] of `frames`."""
         encoding = self.encoder(tf.reshape(frames, [-1, *frames.shape[2:]]))
-        positions = tf.reshape(encoding.positions, [-1, tf.shape(frames)[1], 2 * self.task.n_objs])
+        positions = tf.reshape(encoding.positions, [-1, tf.shape(frames)[1], self.coordinates])
         if self.track_objects:  # masks and masked objects stay in each frame's order
             positions = track(positions)
         return positions, encoding.masks, encoding.masked_objects
@@ -148,7 +149,7 @@ class PhysicsNet(BaseNet):
 
     def decode(self, positions: tf.Tensor) -> tf.Tensor:
         """Frames [B, T, H, H, C] of `positions` [B, T, 2N]."""
-        frames = self.decoder(tf.reshape(positions, [-1, 2 * self.task.n_objs]))
+        frames = self.decoder(tf.reshape(positions, [-1, self.coordinates]))
         return tf.reshape(frames, tf.concat([tf.shape(positions)[:2], self.frame_shape[2:]], axis=0))
 
     def compute_losses(self, frames: tf.Tensor, rollout: Rollout) -> dict[str, tf.Tensor]:
@@ -171,6 +172,22 @@ class PhysicsNet(BaseNet):
         if self.autoencoder_loss > 0:
             return losses["pred_loss"] + self.autoencoder_loss * losses["recons_loss"]
         return losses["pred_loss"]
+
+    def position_loss(self, positions: tf.Tensor) -> tf.Tensor:
+        """Squared error, summed over the 2N coordinates and averaged over batch and steps, pixels².
+
+        `positions` [B, L + P, 2N]: the first L give the initial state, the roll-out is compared with the other P.
+        """
+        first, last = self.task.input_steps, self.task.input_steps + self.task.pred_steps
+        state, errors = self.initial_state(positions), []
+        for target in tf.unstack(positions, axis=1)[first:last]:
+            state = self.cell(state)
+            errors.append(tf.reduce_sum(tf.math.squared_difference(state[0], target), axis=-1))
+        return tf.reduce_mean(errors)
+
+    def places(self, positions: tf.Tensor) -> tf.Tensor:
+        """Where the objects are, [F, 2N] in pixels, for what the encoder calls `positions` [F, 2N]: the same."""
+        return positions
 
     def parameters(self) -> dict[str, float]:
         """The learned physical parameters by name (`k`, `l`; `g`, `m`), as numbers."""
@@ -211,7 +228,7 @@ class PhysicsNet(BaseNet):
         """
         inputs = self.task.input_steps
         outputs = self.eval_step(frames)[1]
-        truth = frames.numpy()
+        truth = self.frames_of(frames).numpy()
         predicted = np.concatenate([truth[:, :inputs], outputs.output.numpy()], axis=1)
         reconstructed = outputs.recons_out.numpy()
         black = np.zeros_like(truth[:, reconstructed.shape[1] :])

@@ -70,6 +70,8 @@ _TABLE = {
     "spring_color": (_OBJECTS, _VELOCITIES, _PHYSICS, Stage(2500, 16, 3e-4), 3.0),
     "spring_color_half": (_OBJECTS, _VELOCITIES, _PHYSICS, Stage(2500, 16, 3e-4), 3.0),
     "3bp_color": (_OBJECTS, _VELOCITIES, Stage(500, 100, 2e-2), Stage(1500, 16, 3e-4), 5.0),
+    "pendulum": (Stage(1000, 32, 1e-3), _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
+    "pendulum_gymnasium": (Stage(1000, 32, 1e-3), _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
     "mnist_spring_color": (_DIGITS, _DIGIT_VELOCITIES, Stage(1500, 100, 1e-2), Stage(1500, 8, 3e-4), 3.0),
 }
 
@@ -217,16 +219,17 @@ class StagedTraining:
         if net.vel_encoder == "gauss_newton" and not net.cell.trainable_variables:
             logger.info("stage - positions: there is nothing to fit")
             return
-        encoded = encode_all(net, self.data["train"].X[:, : self.seen])
-        train, batch = position_step(net), min(self.settings.positions.batch, len(encoded))
-        self._steps("positions", lambda random, _: train(encoded[random.randint(0, len(encoded), batch)]))
+        data = self.data["train"]
+        encoded, count = encode_all(net, data.X[:, : self.seen]), data.num_examples
+        train, batch = position_step(net), min(self.settings.positions.batch, count)
+        self._steps("positions", lambda random, _: train(data.take(random.randint(0, count, batch), encoded)))
 
     def _joint(self) -> None:
         """Stage (c): the original's training step on small batches of sequences."""
-        net, frames = self.net, self.data["train"].X
+        net, data = self.net, self.data["train"]
         net.autoencoder_loss = self.settings.recons_weight
-        batch = min(self.settings.joint.batch, len(frames))
-        self._steps("joint", lambda random, _: net.train_step(frames[random.randint(0, len(frames), batch)]))
+        batch = min(self.settings.joint.batch, data.num_examples)
+        self._steps("joint", lambda random, _: net.train_step(data.take(random.randint(0, data.num_examples, batch))))
 
 
 def encode_all(net: PhysicsNet, frames: np.ndarray) -> np.ndarray:
@@ -245,19 +248,6 @@ def look_the_same(net: PhysicsNet, frames: np.ndarray) -> bool:
     return kinds is not None and not kinds.distinct
 
 
-def position_loss(net: PhysicsNet, positions: tf.Tensor) -> tf.Tensor:
-    """Squared error, summed over the 2N coordinates and averaged over batch and steps, pixels².
-
-    `positions` [B, L + P, 2N]: the first L give the initial state, the roll-out is compared with the other P.
-    """
-    first, last = net.task.input_steps, net.task.input_steps + net.task.pred_steps
-    state, errors = net.initial_state(positions), []
-    for target in tf.unstack(positions, axis=1)[first:last]:
-        state = net.cell(state)
-        errors.append(tf.reduce_sum(tf.math.squared_difference(state[0], target), axis=-1))
-    return tf.reduce_mean(errors)
-
-
 def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
     """A compiled update of velocity net and cell on positions [B, L + P, 2N]; returns the loss before it."""
     variables = list(net.variables_by_name(trainable_only=True).values())
@@ -265,7 +255,7 @@ def position_step(net: PhysicsNet) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.function(autograph=False)
     def train(positions: tf.Tensor, optimizer: Any) -> tf.Tensor:  # the net's, as in `BaseNet._train_step`
         with tf.GradientTape() as tape:
-            loss = position_loss(net, positions)
+            loss = net.position_loss(positions)
         net.update(tape.gradient(loss, variables))
         return loss
 

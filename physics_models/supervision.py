@@ -79,7 +79,7 @@ def autoencoder_loss(
     recons = reconstruction_error(frames, net.decoder(encoding.positions))
     if found is None:
         return recons, recons
-    return recons + weight * motion_loss(frames, encoding.masks, encoding.positions, centres, found), recons
+    return recons + weight * motion_loss(frames, encoding.masks, net.places(encoding.positions), centres, found), recons
 
 
 # The outcome

@@ -46,13 +46,22 @@ TASKS = {
         Task("mnist_spring_color", "spring_ode_cell", 12, 30, 3, 7, 64, 2),
     )
 }
+# Section 4.2 of the paper; not in the original's code.
+PENDULUM_CELL = "actuated_pendulum_cell"
+PENDULUMS = {
+    name: Task(name, PENDULUM_CELL, 14, 20, 3, 7, img_size=64, n_objs=1) for name in ("pendulum", "pendulum_gymnasium")
+}
 
 
 def get_task(name: str, cell_type: str = "") -> Task:
     """The row of task `name`, its cell replaced by `cell_type` if that is given.
 
-    Raises `ExperimentError`, naming the choices, for a task that is not in the table.
+    Raises `ExperimentError`, naming the choices, for a task that is not in the table, and for a pendulum's cell.
     """
+    if name in PENDULUMS and not cell_type:
+        return PENDULUMS[name]
+    if name in PENDULUMS:
+        raise ExperimentError(f"--cell_type={cell_type}: task {name} has a cell of its own; leave it out")
     if name not in TASKS:
-        raise ExperimentError(f"--task={name}: no such task; choose one of {', '.join(TASKS)}")
+        raise ExperimentError(f"--task={name}: no such task; choose one of {', '.join((*TASKS, *PENDULUMS))}")
     return replace(TASKS[name], cell_type=cell_type) if cell_type else TASKS[name]

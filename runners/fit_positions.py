@@ -11,9 +11,10 @@ from absl import flags
 from data_gen.errors import DataError
 from data_gen.files import open_npz
 from data_gen.recipes import RECIPES
+from physics_models.errors import ExperimentError
 from physics_models.physics_net import PhysicsNet
-from physics_models.staged import Stage, position_loss, train_on_positions
-from physics_models.tasks import get_task
+from physics_models.staged import Stage, train_on_positions
+from physics_models.tasks import PENDULUMS, get_task
 from runners import run_base, run_physics  # noqa: F401, defines --task and others
 from runners.run_base import FLAGS, NOT_NEGATIVE, POSITIVE
 
@@ -28,6 +29,8 @@ ACCEPTED_FLAGS = ("task", "data_dir", "seed", "vel_encoder", "alt_vel", "optimiz
 def main(argv: list[str]) -> None:
     """Fit, and print parameters and errors ten times on the way."""
     task, seed = get_task(FLAGS.task), FLAGS.seed or 0
+    if task.name in PENDULUMS:
+        raise ExperimentError(f"--task={task.name}: has angles; give one of {', '.join(RECIPES)}")
     file, frames = run_base.data_folder() / RECIPES[task.name].train_file, task.input_steps + task.pred_steps
     with open_npz(file) as archive:
         if "train_pos" not in archive:
@@ -38,7 +41,7 @@ def main(argv: list[str]) -> None:
     net = PhysicsNet(task, alt_vel=FLAGS.alt_vel, vel_encoder=FLAGS.vel_encoder)
     random = np.random.RandomState(seed)
     train = (train + FLAGS.noise * random.randn(*train.shape)).astype(np.float32)
-    evaluate = tf.function(lambda: position_loss(net, tf.constant(valid, tf.float32)))
+    evaluate = tf.function(lambda: net.position_loss(tf.constant(valid, tf.float32)))
     stage = Stage(FLAGS.steps, FLAGS.sequences, FLAGS.rate)
     for i in train_on_positions(net, train, stage, random, FLAGS.optimizer):
         if i % max(FLAGS.steps // 10, 1) == 0:

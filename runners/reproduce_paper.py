@@ -3,6 +3,7 @@
 PYTHONPATH=. python runners/reproduce_paper.py --task=spring_color --seeds=0,1,2,3,4
 PYTHONPATH=. python runners/reproduce_paper.py --all
 PYTHONPATH=. python runners/reproduce_paper.py --discovery --seeds=0,1 --supervision=none
+PYTHONPATH=. python runners/reproduce_paper.py --control --task=pendulum --seeds=0,1,2
 PYTHONPATH=. python runners/reproduce_paper.py --legacy --task=spring_color --seeds=0,1,2,3,4 --epochs=20
 
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
@@ -13,7 +14,9 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 
 `--discovery` trains the stage `autoencoder` alone, on videos whose true positions are known, and writes into
 discovery.md how well the objects are found. `--legacy` trains as the original's README says, without stages, and writes
-into legacy_run.md which objects each seed finds; with more `--epochs` the runs go on where they were.
+into legacy_run.md which objects each seed finds; with more `--epochs` the runs go on where they were. `--control`
+trains the pendulum, plays the episodes of `run_control.py`, and writes control.md; `--datapoints` trains with fewer
+sequences.
 """
 
 from __future__ import annotations
@@ -27,11 +30,11 @@ from pathlib import Path
 
 from absl import flags
 
-from data_gen.recipes import RECIPES
+from data_gen.recipes import EVERY_RECIPE, RECIPES
 from physics_models.errors import ExperimentError
-from physics_models.tasks import get_task
+from physics_models.tasks import PENDULUMS, get_task
 from runners import run_base, run_physics, staged_run
-from runners.reproduce import discovery, legacy, shapes
+from runners.reproduce import control, discovery, legacy, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_entry, write_report
 from runners.run_base import FLAGS, PATH, logger
@@ -43,6 +46,7 @@ flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds objects, on --videos")
 flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")
 flags.DEFINE_bool("legacy", False, "train --task as the original's README says, and measure which objects are found")
+flags.DEFINE_bool("control", False, "train --task, a pendulum, and measure the control of it")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
@@ -66,12 +70,16 @@ def main(argv: list[str]) -> None:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
     if not re.fullmatch(r"(\d+(,\d+)*)?", FLAGS.seeds):
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
-    if FLAGS.task and FLAGS.task not in SEEDS:
+    if FLAGS.control != (FLAGS.task in PENDULUMS):
+        raise ExperimentError(f"--control: goes with --task={' or --task='.join(PENDULUMS)}")
+    if FLAGS.task and FLAGS.task not in (*SEEDS, *PENDULUMS):
         raise ExperimentError(f"--task={FLAGS.task}: no such task; choose one of {', '.join(SEEDS)}")
     run_base.log_to_console()
     seeds = list(map(int, FLAGS.seeds.split(","))) if FLAGS.seeds else []
     if FLAGS.discovery:
         report = discover(seeds or [0, 1, 2])
+    elif FLAGS.control:
+        report = control_pendulum(FLAGS.task, seeds)
     elif FLAGS.legacy:
         report = train_as_the_original(FLAGS.task, seeds)
     else:
@@ -108,6 +116,25 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
     return report
 
 
+def control_pendulum(task: str, seeds: list[int]) -> Path:
+    """Train `task` for each seed, play the episodes, and write control.md."""
+    folder, report = Path(FLAGS.experiments) / "control", Path(FLAGS.report_dir or FLAGS.experiments) / "control.md"
+    for seed in [] if FLAGS.collect else seeds:
+        sequences = FLAGS.datapoints or max(control.SEQUENCES)
+        place = folder / f"{task}-{sequences}" / f"seed{seed}"
+        if place.with_suffix(".json").is_file():
+            continue
+        exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])
+        if exit_code:
+            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+        entry = control.measure(task, seed, sequences, place, files_of(task).test)
+        write_entry(place.with_suffix(".json"), entry)
+    if not FLAGS.collect:
+        control.measure_references(control.ENVIRONMENT[task], folder)
+    control.write_runs(folder, report)
+    return report
+
+
 def reproduce(task: str, seed: int) -> None:
     """Train and measure one seed of one task, unless its numbers are there already."""
     variant = VARIANTS[FLAGS.vel_encoder == "gauss_newton", FLAGS.calibrated_coords]
@@ -131,7 +158,7 @@ def reproduce(task: str, seed: int) -> None:
 
 def files_of(task: str) -> DataFiles:
     """The data files of a task of the original."""
-    recipe, folder = RECIPES[task], run_base.data_folder()
+    recipe, folder = EVERY_RECIPE[task], run_base.data_folder()
     return DataFiles(folder / recipe.train_file, folder / recipe.test_file, recipe.physics)
 
 

@@ -19,17 +19,18 @@ from absl import flags
 
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator, check_batch_size, get_iterators
-from data_gen.recipes import RECIPES, make_dataset
+from data_gen.recipes import EVERY_RECIPE, make_dataset
 from physics_models import checkpoints, discovery, experiment, motion
 from physics_models.base import BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
+from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import CELLS, DECODERS, ENCODERS, VEL_ENCODERS, PhysicsNet
 from physics_models.run_log import save_code
 from physics_models.staged import look_the_same
 from physics_models.summaries import Summaries, check_tensorboard
-from physics_models.tasks import Task, get_task
+from physics_models.tasks import PENDULUMS, Task, get_task
 from runners import distributed, run_base, staged_run
 from runners.run_base import FLAGS, NOT_NEGATIVE, PATH, logger
 
@@ -58,6 +59,9 @@ flags.DEFINE_integer("img_size", None, "custom task: side to resize the frames o
 flags.DEFINE_integer("seq_len", None, "custom task: frames per sequence, to cut a video into")
 
 CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
+OF_POSITIONS = (
+    "encoder_type", "decoder_type", "alt_vel", "vel_encoder", "calibrated_coords", "recurrent_units", "lstm_layers",
+)  # fmt: skip
 
 MANY_ALIKE = (
     "three or more objects look the same: positions are wrong where the network changes which mask is which object; "
@@ -101,6 +105,8 @@ def check_flags() -> None:
     if FLAGS.task != "custom":
         get_task(FLAGS.task)
         check_flag_scope(CUSTOM_FLAGS, "--task=custom")
+        if FLAGS.task in PENDULUMS:
+            check_flag_scope(OF_POSITIONS, "the other tasks: a pendulum has parts of its own")
     elif not (FLAGS.data_file and FLAGS.cell_type):
         raise ExperimentError("--task=custom needs --data_file, the video, and --cell_type, the equations (or lstm)")
     run_base.check_flags()
@@ -250,7 +256,10 @@ def build(task: Task, seed: int | None = None, track_objects: bool = False) -> P
         "vel_encoder", "calibrated_coords", "mixed_precision",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: FLAGS[name].value for name in names}
-    net = MODELS[FLAGS.model](task, track_objects=track_objects, **chosen)
+    if task.name in PENDULUMS:
+        net: PhysicsNet = PendulumNet(task, FLAGS.color, FLAGS.autoencoder_loss, FLAGS.mixed_precision)
+    else:
+        net = MODELS[FLAGS.model](task, track_objects=track_objects, **chosen)
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net
 
@@ -273,7 +282,7 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
     if task is None or task.name == "custom":
         file = FLAGS.data_file if length == "train" else FLAGS.test_data_file or FLAGS.data_file
         return custom_data(file, FLAGS.datapoints if file == FLAGS.data_file else 0)
-    recipe = RECIPES[task.name]
+    recipe = EVERY_RECIPE[task.name]
     file = run_base.data_folder() / getattr(recipe, f"{length}_file")
     if not file.exists():
         logger.info("%s: not there; generating it. To use the published file, put it in this place.", file)

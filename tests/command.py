@@ -19,6 +19,7 @@ COMMANDS = {
     "paig-plot-run": "runners.plot_run:command",
     "paig-compare-runs": "runners.compare_runs:main",
     "paig-side-by-side": "runners.side_by_side:main",
+    "paig-run-control": "runners.run_control:main",
     "paig-run-video": "runners.run_video:main",
     "paig-data": "data_gen.__main__:main",
     "paig-tf1-checkpoint": "physics_models.tf1_checkpoint:main",

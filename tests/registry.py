@@ -16,11 +16,12 @@ from typing import Any
 import tensorflow as tf
 
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
-from nn.cells import BouncingODECell, GravityODECell, LSTMCell, SpringODECell
+from nn.cells import ActuatedPendulumCell, BouncingODECell, GravityODECell, LSTMCell, SpringODECell
 from nn.decoders import ConvSTDecoder
-from nn.encoders import ConvEncoder, VelocityEncoder
-from nn.plain import ConvSTDecoderPlain
+from nn.encoders import AngleEncoder, ConvEncoder, VelocityEncoder
+from nn.plain import ConvSTDecoderPlain, RotatingDecoder
 from nn.systems import AnchoredSpringCell, BouncingCell, FallCell, GravityCell, PendulumCell, SpringCell
+from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import get_task
 
@@ -90,6 +91,10 @@ BLOCKS = (
         "ConvEncoder mixed_precision",
         lambda: ConvEncoder(16, 3, 2, True), (2, 16, 16, 3), ((2, 4), (2, 16, 16, 3), (2, 2, 16, 16, 3)), 32, 228812,
     ),
+    Block(
+        "AngleEncoder",
+        lambda: AngleEncoder(64, 3, 1), (4, 64, 64, 3), ((4, 1), (4, 64, 64, 2), (1, 4, 64, 64, 3)), 42, 1142595,
+    ),
     Block("VelocityEncoder", lambda: VelocityEncoder(2, 4), (5, 4, 4), (5, 4), 6, 11202),
     Block("VelocityEncoder L=3 N=3", lambda: VelocityEncoder(3, 3), (5, 3, 6), (5, 6), 6, 11002),
     Block("VelocityEncoder alt_vel", lambda: VelocityEncoder(2, 4, True), (5, 4, 4), (5, 4), 2, 14),
@@ -99,6 +104,8 @@ BLOCKS = (
     Block("ConvSTDecoder grey", lambda: ConvSTDecoder(32, 1, 2), (5, 4), (5, 32, 32, 1), 13, 418249),
     Block("ConvSTDecoder calibrated", lambda: ConvSTDecoder(16, 3, 2, True), (5, 4), (5, 16, 16, 3), 13, 263881),
     Block("ConvSTDecoderPlain", lambda: ConvSTDecoderPlain(16, 3, 2), (5, 4), (5, 16, 16, 3), 13, 263881),
+    Block("RotatingDecoder", lambda: RotatingDecoder(16, 3, 1), (5, 1), (5, 16, 16, 3), 13, 366793),
+    Block("ActuatedPendulumCell", lambda: ActuatedPendulumCell(1), ((5, 1), (5, 1)), ((5, 1), (5, 1)), 3, 3, 1),
     Block("BouncingODECell", lambda: BouncingODECell(2, 20), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
     Block("SpringODECell", lambda: SpringODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
     Block("GravityODECell", lambda: GravityODECell(3), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 1, 1, 2),
@@ -122,6 +129,10 @@ BLOCKS = (
     network("mnist_spring_color", "mnist_spring_color", 63, 5276697),
     network("alt_vel", "spring_color", 49, 1725349, alt_vel=True),
     network("grey", "spring_color", 53, 709321, color=False),
+    Block(
+        "PendulumNet", lambda: PendulumNet(get_task("pendulum")),
+        ((1, 11, 64, 64, 3), (1, 10)), None, 58, 6912271, 1,
+    ),
     network("lstm", "spring_color", 56, 1780539, fixed=0, cell_type="lstm"),
 )  # fmt: skip
 

@@ -66,10 +66,10 @@ def write_entry(file: Path, entry: Entry) -> None:
     write_atomically(file, lambda out: out.write(json.dumps(entry, indent=1).encode()))
 
 
-def replace_section(report: Path, heading: str, text: str, rows: list[dict[str, str]]) -> None:
-    """Replace what follows `heading` on the page `report` by `text` and a table; the page is made if need be."""
+def replace_section(report: Path, heading: str, text: str, *tables: list[dict[str, str]]) -> None:
+    """Replace what follows `heading` on the page `report` by `text` and `tables`; the page is made if need be."""
     before = report.read_text(encoding="utf-8").split(heading)[0] if report.is_file() else ""
-    page = "\n".join([f"{before}{heading}\n", f"{text}\n", *table(rows), ""])
+    page = "\n".join([f"{before}{heading}\n", f"{text}\n", *("\n".join([*table(rows), ""]) for rows in tables)])
     write_atomically(report, lambda file: file.write(page.encode()))
 
 

@@ -241,7 +241,7 @@ def test_a_folder_of_the_originals(tmp_path):
     with pytest.raises(ExperimentError, match="log.txt"):
         load_network(tmp_path)
     start = "2026-01-01 10:00:00,123 - tf - runners/run_physics.py\n"
-    for flags in (["--task=pendulum"], [], ["--task=spring_color", "--cell_type=lstm", "--recurrent_units=many"]):
+    for flags in (["--task=springs"], [], ["--task=spring_color", "--cell_type=lstm", "--recurrent_units=many"]):
         (tmp_path / "log.txt").write_text(start + "".join(f"{flag}\n" for flag in flags))
         with pytest.raises(ExperimentError, match="log.txt"):
             load_network(tmp_path)

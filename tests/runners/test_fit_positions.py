@@ -60,6 +60,7 @@ def test_the_fitted_state_learns_the_spring(small_data, fit_positions):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["--task=springs"], "--task=springs"),
         (["--task=pendulum"], "--task=pendulum"),
         (["--task=spring_color", "--steps=0"], "--steps=0"),
         (["--task=spring_color", "--noise=-1"], "--noise=-1"),

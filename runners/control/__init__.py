@@ -1,0 +1,1 @@
+"""Parts of `runners/run_control.py`."""

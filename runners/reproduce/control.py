@@ -1,0 +1,137 @@
+"""Control of the pendulum, measured: what is learned with how many sequences, and the returns in every case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_gen.files import open_npz
+from data_gen.iterators import load_frames
+from data_gen.pendulum import tip_angle, wrap
+from physics_models.errors import ExperimentError
+from physics_models.pendulum_net import PendulumNet
+from physics_models.staged import encode_all
+from runners import machine
+from runners.control.episodes import draw_true, see_angle
+from runners.reproduce.measure import describe_run
+from runners.reproduce.report import number, replace_section, with_error, write_entry
+from runners.run_base import logger
+from runners.run_control import load_pendulum, run_episodes
+
+ENVIRONMENT = {"pendulum": "pendulum", "pendulum_gymnasium": "gymnasium"}  # by task
+SEQUENCES = (100, 300, 1000, 5000)
+EPISODES = 20
+TRUE = {"g": 10.0, "a": 1.0}
+REFERENCES = ("none", "random", "state", "programming")
+NAMES = {
+    "pixels": "pixels, learned", "none": "no action", "random": "random actions", "state": "true state, same planner",
+    "programming": "true state, dynamic programming",
+}  # fmt: skip
+HEADING = "## Every run"
+EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --control`. All runs had help that the
+paper does not name: training in stages, the first of them supervised by motion, faded out. *angle*: root mean square of
+encoded less true angles of the test file, after one offset. Returns are means over {EPISODES} episodes (seeds 0 to
+{EPISODES - 1}) and their standard errors. In percent: how far from the true g = 10, a = 1. Made with"""
+
+
+class Case(NamedTuple):
+    """One way to play: a row of the table for each controller."""
+
+    goal: float = 0.0
+    gravity: float = 1.0
+    told: bool = True
+    picture: bool = False  # the goal is shown
+
+
+CASES = (
+    Case(), Case(gravity=1.4), Case(gravity=1.4, told=False), Case(gravity=0.5), Case(goal=-0.4), Case(goal=0.3),
+    Case(goal=0.3, picture=True), Case(goal=np.pi),
+)  # fmt: skip
+
+
+def angle_error(net: PendulumNet, test_file: Path) -> float:
+    """Root mean square of encoded less true angles (radians) of the test file's L + P frames, after one offset."""
+    seen = net.task.input_steps + net.task.pred_steps
+    with open_npz(test_file) as archive:
+        true = tip_angle(archive["test_pos"][:, :seen, 0], net.task.img_size)
+    away = encode_all(net, load_frames(test_file, ("test",))["test"][:, :seen])[..., 0] - true
+    offset = np.angle(np.exp(1j * away).mean())
+    return float(np.sqrt(np.square(wrap(away - offset)).mean()))
+
+
+def play(net: PendulumNet | None, environment: str, controller: str, case: Case) -> dict[str, Any]:
+    """The entry of one case; with a `picture` the goal is read from a frame, and the true angle is counted from."""
+    aimed = None
+    if case.picture and net is not None:
+        frame = draw_true(environment, case.goal, net.task.img_size)
+        aimed = float(see_angle(net, frame) - net.cell.angle_0.numpy())
+    entry = run_episodes(
+        net, environment, controller, range(EPISODES), case.goal, case.gravity, case.told, aimed_at=aimed
+    )[0]
+    logger.info("%s, %s, %s: %.1f", environment, controller, case, entry["mean"])
+    return {**entry, "picture": case.picture, "stack": machine.describe(machine.stack())}
+
+
+def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path) -> dict[str, Any]:
+    """The entry of the run in `folder`: what it learned, and its returns; every case for seed 0 with all sequences."""
+    net, environment = load_pendulum(folder), ENVIRONMENT[task]
+    cases = CASES if seed == 0 and sequences == max(SEQUENCES) else CASES[:1]
+    return {
+        **describe_run(task, seed, folder), "sequences": sequences, "parameters": net.parameters(),
+        "angle_error": angle_error(net, test_file),
+        "cases": [play(net, environment, "pixels", case) for case in cases],
+    }  # fmt: skip
+
+
+def measure_references(environment: str, folder: Path) -> None:
+    """Write the entries of the controllers to compare with, `<folder>/<environment>-<controller>.json`, once."""
+    for controller in REFERENCES:
+        file = folder / f"{environment}-{controller}.json"
+        if file.is_file():
+            continue
+        cases = CASES[:1] if controller in ("none", "random") else [c for c in CASES if c.told and not c.picture]
+        write_entry(file, {"cases": [play(None, environment, controller, case) for case in cases]})
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """Goal and gravity of a case, in words."""
+    told = "" if entry["gravity"] == 1.0 else ", told" if entry["told"] else ", not told"
+    goal = "upright" if entry["goal"] == 0 else f"{entry['goal']:.2f} rad" + ", as a picture" * entry["picture"]
+    return f"goal {goal}, gravity × {entry['gravity']:g}{told}"
+
+
+def write_runs(folder: Path, report: Path) -> None:
+    """Replace the tables of the page `report` by those of all entries in `folder`."""
+    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/seed*.json"))]
+    others = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*-*.json"))]
+    if not runs:
+        raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
+    learned = [
+        {
+            "data": run["task"], "sequences": str(run["sequences"]), "seed": str(run["seed"]),
+            **{name: with_error(run["parameters"][name], true) for name, true in TRUE.items()},
+            "angle, rad": number(run["angle_error"]), "return": with_standard_error(run["cases"][0]),
+            "minutes": f"{run['wall_s'] / 60:.0f}",
+        }
+        for run in sorted(runs, key=lambda run: (run["task"], run["sequences"], run["seed"]))
+    ]  # fmt: skip
+    cases: dict[tuple[str, str], dict[str, str]] = {}
+    for case in [case for entry in (*runs, *others) for case in entry["cases"]]:
+        if case["controller"] != "pixels" or len(case["seeds"]) == EPISODES:
+            cases.setdefault((case["environment"], describe(case)), {}).setdefault(
+                NAMES[case["controller"]], with_standard_error(case)
+            )
+    table = [
+        {"environment": environment, "case": case, **{name: found.get(name, "–") for name in NAMES.values()}}
+        for (environment, case), found in cases.items()
+    ]
+    stacks = "; ".join(sorted({run["stack"] for run in runs}))
+    replace_section(report, HEADING, f"{EXPLANATION} {stacks}.", learned, table)
+
+
+def with_standard_error(case: dict[str, Any]) -> str:
+    """Mean return and its standard error."""
+    return f"{case['mean']:.1f} ± {case['standard_error']:.1f}"
