@@ -62,7 +62,7 @@ class StagedSettings:
 # Measured: docs/reproduction.md holds what these settings give, seed by seed. A frame of the digits costs twenty times
 # one of the balls. With a fitted initial state (gauss_newton) the stage `positions` has only the cell's few parameters
 # to train.
-_OBJECTS, _DIGITS = Stage(1000, 64, 1e-3), Stage(1000, 32, 1e-3)
+_OBJECTS, _DIGITS, _ROD = Stage(1000, 64, 1e-3), Stage(1000, 32, 1e-3), Stage(600, 32, 1e-3)
 _VELOCITIES, _DIGIT_VELOCITIES, _PHYSICS = Stage(6000, 100, 1e-3), Stage(20000, 100, 1e-3), Stage(400, 100, 1e-2)
 #   task                  autoencoder  positions: mlp     gauss_newton             joint                    α
 _TABLE = {
@@ -70,8 +70,8 @@ _TABLE = {
     "spring_color": (_OBJECTS, _VELOCITIES, _PHYSICS, Stage(2500, 16, 3e-4), 3.0),
     "spring_color_half": (_OBJECTS, _VELOCITIES, _PHYSICS, Stage(2500, 16, 3e-4), 3.0),
     "3bp_color": (_OBJECTS, _VELOCITIES, Stage(500, 100, 2e-2), Stage(1500, 16, 3e-4), 5.0),
-    "pendulum": (Stage(1000, 32, 1e-3), _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
-    "pendulum_gymnasium": (Stage(1000, 32, 1e-3), _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
+    "pendulum": (_ROD, _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
+    "pendulum_gymnasium": (_ROD, _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
     "mnist_spring_color": (_DIGITS, _DIGIT_VELOCITIES, Stage(1500, 100, 1e-2), Stage(1500, 8, 3e-4), 3.0),
 }
 
