@@ -18,7 +18,7 @@ from nn import plain
 from nn.encoders import SHALLOW_BELOW
 from physics_models.errors import CommandParser, ExperimentError, run_command
 from physics_models.physics_net import PhysicsNet
-from physics_models.tasks import TASKS, Task, get_task
+from physics_models.tasks import TASKS, Task
 
 STAGES = {  # from input to prediction
     "input": "[B, T, H, H, C]",
@@ -117,8 +117,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--nocolor", dest="color", action="store_const", const="false", help="grey frames")
     parser.add_argument("--alt_vel", default="false", help="linear velocity encoder", **values)
     options = parser.parse_args(arguments)
+    if options.task not in TASKS:
+        parser.error(f"--task={options.task}: choose one of {', '.join(TASKS)}")
     switches = [word == "true" for word in (options.color, options.alt_vel)]
-    run_command(lambda: shape_tour(get_task(options.task), options.batch_size, *switches))
+    run_command(lambda: shape_tour(TASKS[options.task], options.batch_size, *switches))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class CrossEntropyPlanner:
     """Model-predictive control: plans `horizon` torques, takes the first, and goes on from the rest at the next step.
 
     The cross-entropy method: `samples` plans are drawn from a normal distribution, which then moves to the best tenth
-    of them, `rounds` times. The noise of a plan is correlated in time. Settings measured: docs/control.md.
+    of them, `rounds` times. The noise of a plan is correlated in time.
     """
 
     horizon, samples, rounds, elites, correlation = 50, 500, 3, 50, 0.9

@@ -33,7 +33,7 @@ MISTAKES = [  # of run_physics: the usual flags, the mistake, what the line name
     (SPRING, "--base_lr=nan", "--base_lr=nan"),
     (SPRING, "--autoencoder_loss=-1", "--autoencoder_loss=-1"),
     (SPRING, "--seed=-1", "--seed=-1"),
-    (SPRING, "--task=pendulum", "--task=pendulum"),
+    (SPRING, "--task=springs", "--task=springs"),
     (SPRING, "--task=", "spring_color_half"),
     (SPRING, "--cell_type=pendulum", "--cell_type=pendulum"),
     (SPRING, "--optimizer=adamw", "--optimizer=adamw"),
