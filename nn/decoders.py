@@ -49,8 +49,9 @@ class BlackBoxDecoder(tf.keras.layers.Layer):
     """Frames by a plain network, which does not know that positions are positions: [b, 2N] (pixels) → [b, H, H, C].
 
     Positions in half frames from the middle; dense 200 relu; dense to 64 maps of side ⌈H/4⌉, relu; two transposed
-    convolutions of stride 2, 4×4, 32 relu and 16 relu; convolution 3×3 to C, sigmoid; what is beyond H is cut off.
-    The paper has it as an ablation and gives no sizes; these have about as many weights as `ConvSTDecoder`.
+    convolutions of stride 2, 4×4, 32 relu and 16 relu; convolution 3×3 to C; what is beyond H is cut off. The paper
+    has it as an ablation and gives no sizes; these have about as many weights as `ConvSTDecoder`. The output is linear,
+    near [0, 1] once trained: it learns faster than through a sigmoid, which starts at grey and may end in black.
     """
 
     calibrated = False  # it has no grid
@@ -62,7 +63,7 @@ class BlackBoxDecoder(tf.keras.layers.Layer):
         upsample = {"kernel_size": 4, "strides": 2, "padding": "same", "activation": "relu"}
         self.dense = [tf.keras.layers.Dense(n, "relu") for n in (HIDDEN_UNITS, 64 * self.side**2)]
         self.deconvs = [tf.keras.layers.Conv2DTranspose(n, **upsample) for n in (32, 16)]
-        self.conv = tf.keras.layers.Conv2D(channels, 3, padding="same", activation="sigmoid")
+        self.conv = tf.keras.layers.Conv2D(channels, 3, padding="same")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights for positions [b, 2N]."""
@@ -78,7 +79,7 @@ class BlackBoxDecoder(tf.keras.layers.Layer):
         return {name: weight for base, layers in parts.items() for name, weight in layer_names(base, layers).items()}
 
     def call(self, positions: tf.Tensor) -> tf.Tensor:
-        """Frames [b, H, H, C] in [0, 1] for `positions` [b, 2N]."""
+        """Frames [b, H, H, C] for `positions` [b, 2N]."""
         x = positions * 2.0 / self.img_size - 1.0
         for layer in self.dense:
             x = layer(x)

@@ -4,7 +4,7 @@ The original trains all parts at once from the start (`--schedule=joint`). Here,
 
 (a) `autoencoder`: encoder and decoder on single frames, supervised by motion at first (`physics_models.supervision`);
 (b) `positions`: all frames are encoded once; velocity net and physics are fitted to those positions;
-(c) `joint`: the original's loss, everything trained, at a small batch.
+(c) `joint`: the original's loss, everything trained, at a small batch; a network without positions has this one alone.
 
 A stage's batches depend on the seed, the stage and the step alone, so that a resumed run takes the same steps.
 """

@@ -33,7 +33,8 @@ class VideoLSTM(BaseNet):
     L input frames, then its own predictions. There the frames go into the LSTM as they are, or through a convolutional
     net trained elsewhere; the paper that this port is of gives no sizes. Chosen here: one LSTM for reading and
     predicting, between a convolutional encoder (4×4, stride 2, 32, 64 and 128 relu; dense to a code of 256, linear)
-    and its mirror image, trained with it. The code after a step is a dense layer's, from the LSTM's output.
+    and its mirror image, trained with it, its output linear: with a sigmoid, which starts at grey, the first 250 steps
+    on spring_color ended in black frames. The code after a step is a dense layer's, from the LSTM's output.
 
     `task` gives L, P and H; its objects and cell are of no use here. `color` and `autoencoder_loss` are those of
     `PhysicsNet`, and so are the losses: the reconstruction loss decodes the codes of the L + P first frames.
@@ -54,7 +55,7 @@ class VideoLSTM(BaseNet):
         self.next_code = tf.keras.layers.Dense(CODE_SIZE)
         self.from_code = tf.keras.layers.Dense(self.side**2 * FILTERS[-1], "relu")
         self.deconvs = [tf.keras.layers.Conv2DTranspose(n, **halve) for n in FILTERS[-2::-1]]
-        self.deconvs.append(tf.keras.layers.Conv2DTranspose(self.channels, **{**halve, "activation": "sigmoid"}))
+        self.deconvs.append(tf.keras.layers.Conv2DTranspose(self.channels, **{**halve, "activation": None}))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make all variables for frames [B, T, H, H, C]."""
@@ -106,7 +107,7 @@ class VideoLSTM(BaseNet):
         return self.next_code(x), tuple(after)
 
     def decode(self, codes: tf.Tensor) -> tf.Tensor:
-        """Frames [B, T, H, H, C] in [0, 1] of `codes` [B, T, 256]."""
+        """Frames [B, T, H, H, C] of `codes` [B, T, 256]; not cut to [0, 1]."""
         x = self.from_code(tf.reshape(codes, [-1, CODE_SIZE]))
         x = tf.reshape(x, [-1, self.side, self.side, FILTERS[-1]])
         for layer in self.deconvs:

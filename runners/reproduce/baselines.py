@@ -102,7 +102,7 @@ def measure(
     net, frames = load_network(folder), load_frames(files.test, ("test",))["test"]
     accuracy, batches = predict_frames(net, frames)
     truth = net.to_float(frames[:1])[0, net.task.input_steps :]
-    pictures = {"truth": truth, "predicted": batches[0].output[0]}
+    pictures = {"truth": truth, "predicted": np.clip(batches[0].output[0], 0.0, 1.0)}
     save_npz(folder.with_suffix(".npz"), {key: np.uint8(np.round(255 * value)) for key, value in pictures.items()})
     return {
         **entry, **accuracy, "parameters": net.parameters(), "true": true_parameters(files), "weights": weights(net),

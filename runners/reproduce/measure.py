@@ -117,7 +117,8 @@ def evaluate(net: PhysicsNet, frames: np.ndarray) -> Outputs:
 def predict_frames(net: BaseNet, frames: np.ndarray) -> tuple[dict[str, Any], list[Any]]:
     """`accuracy` as in `Outputs`, and what any `net` gives for each batch of uint8 `frames` [S, T, H, H, C].
 
-    A last batch of under 50 counts by its size.
+    A last batch of under 50 counts by its size. The `frame_errors`, not the losses, are of frames cut to [0, 1], as a
+    picture shows them.
     """
     sizes, losses, truth, given = [], [], [], []
     for start in range(0, len(frames), BATCH):
@@ -128,7 +129,8 @@ def predict_frames(net: BaseNet, frames: np.ndarray) -> tuple[dict[str, Any], li
         truth.append(batch[:, net.task.input_steps :])
         given.append(outputs)
     means = np.average(losses, axis=0, weights=sizes).tolist()
-    errors = frame_errors(np.concatenate([outputs.output for outputs in given]), np.concatenate(truth))
+    both = (np.concatenate(each).clip(0.0, 1.0) for each in ([outputs.output for outputs in given], truth))
+    errors = frame_errors(*both)
     return {"losses": dict(zip(LOSSES, means)), **errors}, given
 
 

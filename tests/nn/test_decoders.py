@@ -91,7 +91,7 @@ def test_the_black_box_draws_what_it_is_trained_to():
     tf.keras.utils.set_random_seed(0)
     decoder = BlackBoxDecoder(10, 1, 1)
     decoder.build((None, 2))
-    np.testing.assert_array_equal(decoder(tf.constant([[5.0, 5.0]])), np.full([1, 10, 10, 1], 0.5))  # nothing goes in
+    np.testing.assert_array_equal(decoder(tf.constant([[5.0, 5.0]])), np.zeros([1, 10, 10, 1]))  # nothing goes in
     x, y = np.mgrid[1:9, 1:9].reshape(2, -1)
     frames = np.zeros([64, 10, 10, 1], np.float32)
     for i in range(64):
@@ -111,4 +111,3 @@ def test_the_black_box_draws_what_it_is_trained_to():
         optimizer.apply(gradients)
     one_frame_for_all = np.square(frames - frames.mean(axis=0)).sum((1, 2, 3)).mean()
     assert loss < 0.7 * one_frame_for_all
-    assert 0.0 <= np.min(decoder(positions)) and np.max(decoder(positions)) <= 1.0

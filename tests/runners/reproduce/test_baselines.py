@@ -145,6 +145,8 @@ def test_a_run_is_measured_on_the_test_file(tmp_path, small_data, without_graphs
         "physics": PhysicsNet(task),
         "physics-corrected": PhysicsNet(task, vel_encoder="gauss_newton", calibrated_coords=True),
     }
+    nets["video-lstm"].build(None)
+    nets["video-lstm"].deconvs[-1].bias.assign([-0.5, 0.5, 1.5])  # frames beyond [0, 1]
     counts = {}
     for name, net in nets.items():
         folder = tmp_path / name / "seed0"
@@ -158,7 +160,9 @@ def test_a_run_is_measured_on_the_test_file(tmp_path, small_data, without_graphs
         assert entry["true"] == {"k": 4.0, "l": 6.0} and set(entry["parameters"]) <= {"k", "l"}
         with np.load(folder.with_suffix(".npz")) as arrays:
             np.testing.assert_array_equal(arrays["truth"], frames[0, 4:])
-            np.testing.assert_allclose(arrays["predicted"] / 255, outputs.output[0], atol=0.51 / 255)
+            np.testing.assert_allclose(arrays["predicted"] / 255, np.clip(outputs.output[0], 0, 1), atol=0.51 / 255)
+        shown = np.square(np.clip(outputs.output, 0, 1) - frames[:, 4:] / np.float32(255))
+        np.testing.assert_allclose(entry["mse"], shown.mean((0, 2, 3, 4)), rtol=1e-4)
         counts[name] = entry["weights"]
         lost = baselines.measure(name, "spring_color", 0, folder, files, settings, found=False)
         assert not lost["found"] and "losses" not in lost and lost["steps"] == entry["steps"]
