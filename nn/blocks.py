@@ -196,3 +196,13 @@ class VariableFromNetwork(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's argument."""
         return {**super().get_config(), "shape": list(self.shape)}
+
+
+def layer_names(base: str, layers: list) -> dict[str, tf.Variable]:
+    """TF1's names of the variables of `layers` in call order: base/kernel, base/bias, base_1/kernel, …"""
+    names = {}
+    for i, layer in enumerate(layers):
+        scope = f"{base}_{i}" if i else base
+        names[f"{scope}/kernel"] = layer.kernel
+        names[f"{scope}/bias"] = layer.bias
+    return names

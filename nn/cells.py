@@ -7,9 +7,12 @@ as logarithms, and integrates them: five sub-steps of dt/5 in each call. State: 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import tensorflow as tf
+
+from nn.blocks import layer_names
 
 SAME_POINT = 1e-6  # pixels: two objects nearer than this count as one point; their distance has no gradient
 BALL_RADIUS = 2.0  # pixels: the original's bouncing cell knows only this ball
@@ -283,9 +286,55 @@ class LSTMCell(tf.keras.layers.Layer):
         }  # fmt: skip
 
 
+class InteractionNetworkCell(ODECell):
+    """Black-box dynamics of pairs: the interaction network of Battaglia et al. 2016 (arXiv 1612.00222).
+
+    A relation net turns the states of receiver and sender, of each ordered pair, into an effect of 50 numbers; an
+    object net turns a state and the sum of the effects on it into the change of its velocity. The sizes are that
+    paper's. Chosen here: states are in half frames, pairs and objects have no attributes, and it is the change of
+    velocity (pixels per step), not the new velocity. A baseline of the paper (section 4.1).
+    """
+
+    dt, substeps = 1.0, 1
+    min_objs = 2
+
+    def __init__(self, n_objs: int, img_size: int = 32, **kwargs: Any):
+        super().__init__(n_objs, img_size, **kwargs)
+        self.relation_net = [*(tf.keras.layers.Dense(150, "relu") for _ in range(4)), tf.keras.layers.Dense(50)]
+        self.object_net = [tf.keras.layers.Dense(100, "relu"), tf.keras.layers.Dense(2)]
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variable `dt_x` and the weights of both nets; for positions and velocities [B, 2N] each."""
+        super().build(input_shape)
+        for net, inputs in ((self.relation_net, 2 * 4), (self.object_net, 4 + 50)):
+            for layer in net:
+                layer.build((None, None, inputs))
+                inputs = layer.units
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`dt_x`, `relation/dense*/{kernel,bias}` and `object/dense*/{kernel,bias}`: names of this port."""
+        nets = {"relation/dense": self.relation_net, "object/dense": self.object_net}
+        named = [layer_names(name, net) for name, net in nets.items()]
+        return {**super().named_weights(), **named[0], **named[1]}
+
+    def substep(self, positions: tf.Tensor, velocities: tf.Tensor, h: tf.Tensor, parameters: dict) -> State:
+        """New velocities first, then positions with them."""
+        states = tf.concat([positions * 2.0 / self.img_size - 1.0, velocities * 2.0 / self.img_size], axis=-1)
+        pairs = zip(*itertools.permutations(range(self.n_objs), 2))  # receivers, senders; receiver by receiver
+        x = tf.concat([tf.gather(states, each, axis=1) for each in pairs], axis=-1)  # [B, N·(N − 1), 8]
+        for layer in self.relation_net:
+            x = layer(x)
+        effects = tf.reduce_sum(tf.reshape(x, [-1, self.n_objs, self.n_objs - 1, 50]), axis=2)
+        x = tf.concat([states, effects], axis=-1)
+        for layer in self.object_net:
+            x = layer(x)
+        return positions + h * (velocities + x), velocities + x
+
+
 CELLS = {
     "bouncing_ode_cell": BouncingODECell,
     "spring_ode_cell": SpringODECell,
     "gravity_ode_cell": GravityODECell,
     "lstm": LSTMCell,
+    "interaction_network": InteractionNetworkCell,
 }

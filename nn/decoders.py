@@ -1,10 +1,15 @@
-"""From positions to frames, fast: the same numbers as `nn.plain`, which reads like the paper (section 3.3)."""
+"""From positions to frames, fast: the same numbers as `nn.plain`, which reads like the paper (section 3.3).
+
+`BlackBoxDecoder`, which has none of the paper's structure, is one of the paper's ablations (section 4.1).
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
-from nn.blocks import softmax_with_background
+from nn.blocks import HIDDEN_UNITS, layer_names, softmax_with_background
 from nn.plain import OUTSIDE_LOGIT, ConvSTDecoderPlain
 from nn.stn import axis_weights
 
@@ -38,3 +43,51 @@ class ConvSTDecoder(ConvSTDecoderPlain):
         objects = tf.reduce_sum(masks * contents, axis=0)  # [b, H, C, W]
         frames = objects + background_mask * tf.transpose(sprites.background, [0, 1, 3, 2])
         return tf.transpose(frames, [0, 1, 3, 2])
+
+
+class BlackBoxDecoder(tf.keras.layers.Layer):
+    """Frames by a plain network, which does not know that positions are positions: [b, 2N] (pixels) → [b, H, H, C].
+
+    Positions in half frames from the middle; dense 200 relu; dense to 64 maps of side ⌈H/4⌉, relu; two transposed
+    convolutions of stride 2, 4×4, 32 relu and 16 relu; convolution 3×3 to C; what is beyond H is cut off. The paper
+    has it as an ablation and gives no sizes; these have about as many weights as `ConvSTDecoder`. The output is linear,
+    near [0, 1] once trained: it learns faster than through a sigmoid, which starts at grey and may end in black.
+    """
+
+    calibrated = False  # it has no grid
+
+    def __init__(self, img_size: int, channels: int, n_objs: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.img_size, self.channels, self.n_objs = img_size, channels, n_objs
+        self.side = -(-img_size // 4)
+        upsample = {"kernel_size": 4, "strides": 2, "padding": "same", "activation": "relu"}
+        self.dense = [tf.keras.layers.Dense(n, "relu") for n in (HIDDEN_UNITS, 64 * self.side**2)]
+        self.deconvs = [tf.keras.layers.Conv2DTranspose(n, **upsample) for n in (32, 16)]
+        self.conv = tf.keras.layers.Conv2D(channels, 3, padding="same")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights for positions [b, 2N]."""
+        for layer, inputs in zip(self.dense, (2 * self.n_objs, HIDDEN_UNITS)):
+            layer.build((None, inputs))
+        for layer, inputs in zip((*self.deconvs, self.conv), (64, 32, 16)):
+            layer.build((None, None, None, inputs))
+        super().build(input_shape)
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`dense*`, `conv2d_transpose*` and `conv2d`, each with kernel and bias: names of this port."""
+        parts = {"dense": self.dense, "conv2d_transpose": self.deconvs, "conv2d": [self.conv]}
+        return {name: weight for base, layers in parts.items() for name, weight in layer_names(base, layers).items()}
+
+    def call(self, positions: tf.Tensor) -> tf.Tensor:
+        """Frames [b, H, H, C] for `positions` [b, 2N]."""
+        x = positions * 2.0 / self.img_size - 1.0
+        for layer in self.dense:
+            x = layer(x)
+        x = tf.reshape(x, [-1, self.side, self.side, 64])
+        for layer in (*self.deconvs, self.conv):
+            x = layer(x)
+        return x[:, : self.img_size, : self.img_size]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nn.blocks import LATENT_SIZE, VariableFromNetwork
+from nn.blocks import LATENT_SIZE, VariableFromNetwork, layer_names
 from nn.stn import spatial_transformer
 
 OUTSIDE_LOGIT = 5.0  # added to a template and taken off after pasting: −5 outside the template
@@ -60,6 +60,10 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
     def dense_layers(self) -> list[tf.keras.layers.Layer]:
         """The dense layers of template, contents and background, in the original's call order."""
         return [layer for part in (self.template, self.content, self.background) for layer in part.dense_layers]
+
+    def named_weights(self) -> dict[str, tf.Variable]:
+        """`logsigma` and `dense*/{kernel,bias}`, by their names in the original."""
+        return {"logsigma": self.logsigma, **layer_names("dense", self.dense_layers())}
 
     def sprites(self) -> Sprites:
         """The learned templates, contents, background and scale."""

@@ -14,13 +14,16 @@ import tensorflow as tf
 from physics_models import checkpoints
 from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG, MARKER, read_marker
-from physics_models.pendulum_net import network_class
+from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.run_log import ORIGINAL_DEFAULTS, TRUE_WORDS, read_log
-from physics_models.tasks import Task, get_task
+from physics_models.tasks import get_task
+from physics_models.video_lstm import VideoLSTM
+
+MODELS = {model.__name__: model for model in (PhysicsNet, VideoLSTM, PendulumNet)}
 
 
-def load_network(folder: str | Path) -> PhysicsNet:
+def load_network(folder: str | Path) -> PhysicsNet | VideoLSTM:
     """The trained network of the experiment in `folder`: this port's, or the original's.
 
     `folder` may also be one of the checkpoints in it, as `checkpoints.latest_checkpoint` takes them.
@@ -35,7 +38,7 @@ def load_network(folder: str | Path) -> PhysicsNet:
     source = folder / (LOG if marker is None else MARKER)
     config = config_of_log(source) if marker is None else marker.config
     try:
-        net = network_class(Task(**config["task"])).from_config(config)
+        net = MODELS[config.get("model", "PhysicsNet")].from_config(config)
         net.restore(checkpoint)
         return net
     except (KeyError, TypeError, tf.errors.OpError) as error:
@@ -58,7 +61,12 @@ def config_of_log(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def traced(net: PhysicsNet) -> tuple[Any, Any]:
-    """Two functions: frames [B, ≥ L, H, H, C] and a number of steps → the next positions [B, steps, 2N]; → frames."""
+    """Two functions: frames [B, ≥ L, H, H, C] and a number of steps → the next positions [B, steps, 2N]; → frames.
+
+    Raises `ExperimentError` for a network without positions.
+    """
+    if not isinstance(net, PhysicsNet):
+        raise ExperimentError(f"{type(net).__name__} has no positions; this needs an experiment of --model=PhysicsNet")
 
     def roll_out(frames: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         state = net.initial_state(net.encode(frames[:, -net.task.input_steps :])[0])

@@ -11,12 +11,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from nn.blocks import layer_names
 from nn.cells import ActuatedPendulumCell, State
 from nn.encoders import AngleEncoder
 from nn.plain import RotatingDecoder
 from physics_models.base import BaseNet
-from physics_models.physics_net import PhysicsNet, Rollout, layer_names
-from physics_models.tasks import PENDULUM_CELL, Task
+from physics_models.physics_net import PhysicsNet, Rollout
+from physics_models.tasks import Task
 
 Batch = tuple  # (frames [B, T, H, H, C] in [0, 1], torques [B, T − 1]: torque t leads from frame t to frame t + 1)
 
@@ -38,10 +39,10 @@ class PendulumNet(PhysicsNet):
         **kwargs: Any,
     ):  # fmt: skip
         BaseNet.__init__(self, task, channels=3 if color else 1, **kwargs)
-        self.settings = {"color": color, "mixed_precision": mixed_precision}
+        self.settings = {"model": "PendulumNet", "color": color, "mixed_precision": mixed_precision}
         self.autoencoder_loss = autoencoder_loss
         self.coordinates = task.n_objs
-        self.track_objects, self.vel_encoder = False, "gauss_newton"
+        self.track_objects, self.separate_gradients, self.vel_encoder = False, False, "gauss_newton"
         self.encoder = AngleEncoder(task.img_size, self.channels, task.n_objs, mixed_precision)
         self.decoder = RotatingDecoder(task.img_size, self.channels, task.n_objs)
         self.cell = ActuatedPendulumCell(task.n_objs, task.img_size)
@@ -136,13 +137,8 @@ class PendulumNet(PhysicsNet):
             ("encoder", layer_names("conv2d", self.encoder.unet.convs)),
             ("encoder", layer_names("conv2d_transpose", self.encoder.unet.deconvs)),
             ("encoder", layer_names("dense", self.encoder.location_net)),
-            ("decoder", {"logsigma": self.decoder.logsigma}),
-            ("decoder", layer_names("dense", self.decoder.dense_layers())),
+            ("decoder", self.decoder.named_weights()),
             (self.task.cell_type, self.cell.named_weights()),
         ]
         return {f"net/{scope}/{name}": variable for scope, names in parts for name, variable in names.items()}
 
-
-def network_class(task: Task) -> type[PhysicsNet]:
-    """The class of the network for `task`: `PendulumNet` for a pendulum."""
-    return PendulumNet if task.cell_type == PENDULUM_CELL else PhysicsNet

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from nn import cells, systems
-from nn.cells import LSTMCell, State
-from nn.decoders import ConvSTDecoder
+from nn.blocks import layer_names
+from nn.cells import InteractionNetworkCell, LSTMCell, State
+from nn.decoders import BlackBoxDecoder, ConvSTDecoder
 from nn.encoders import ENCODERS, VelocityEncoder
 from nn.initial_state import fitted_state
 from nn.plain import ConvSTDecoderPlain
@@ -25,7 +26,12 @@ from physics_models.experiment import save_npz
 from physics_models.tasks import Task
 
 CELLS = {**cells.CELLS, **systems.CELLS}
-DECODERS = {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
+DECODERS = {
+    "conv_st_decoder": ConvSTDecoder,
+    "conv_st_decoder_plain": ConvSTDecoderPlain,
+    "black_box": BlackBoxDecoder,
+}
+BLACK_BOXES = (LSTMCell, InteractionNetworkCell)
 VEL_ENCODERS = {"mlp": VelocityEncoder, "gauss_newton": fitted_state}
 
 
@@ -50,7 +56,9 @@ class PhysicsNet(BaseNet):
     Not in the original: `vel_encoder` "gauss_newton" fits the initial state to the L encoded positions under the
     cell (`nn.initial_state`) instead of the velocity net "mlp"; `calibrated_coords` decodes on a grid that keeps
     lengths (`nn.stn.grid_points`); `track_objects` keeps the names of objects that look the same (`nn.tracking`);
-    `mixed_precision` computes the U-Net's convolutions but the last in bfloat16, all else in float32.
+    `mixed_precision` computes the U-Net's convolutions but the last in bfloat16, all else in float32;
+    `separate_gradients`, an ablation of the paper's (section 4.1), trains encoder and decoder by the reconstruction
+    loss alone, velocity net and cell by the prediction loss alone.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class PhysicsNet(BaseNet):
         calibrated_coords: bool = False,
         track_objects: bool = False,
         mixed_precision: bool = False,
+        separate_gradients: bool = False,
         **kwargs: Any,
     ):
         super().__init__(task, channels=3 if color else 1, **kwargs)
@@ -74,15 +83,17 @@ class PhysicsNet(BaseNet):
             "color": color, "alt_vel": alt_vel, "encoder_type": encoder_type, "decoder_type": decoder_type,
             "recurrent_units": recurrent_units, "lstm_layers": lstm_layers, "vel_encoder": vel_encoder,
             "calibrated_coords": calibrated_coords, "track_objects": track_objects, "mixed_precision": mixed_precision,
+            "separate_gradients": separate_gradients,
         }  # fmt: skip
         self.autoencoder_loss = autoencoder_loss
         self.coordinates = 2 * task.n_objs  # in a frame
         self.vel_encoder, self.track_objects = vel_encoder, track_objects
+        self.separate_gradients = separate_gradients
         cell_class = choose(CELLS, task.cell_type, "cell_type")
         if task.n_objs < cell_class.min_objs:
             raise ExperimentError(f"--cell_type={task.cell_type}: needs at least {cell_class.min_objs} objects")
         choose(VEL_ENCODERS, vel_encoder, "vel_encoder")
-        if vel_encoder == "gauss_newton" and (cell_class is LSTMCell or task.input_steps < 2):
+        if vel_encoder == "gauss_newton" and (cell_class in BLACK_BOXES or task.input_steps < 2):
             raise ExperimentError("--vel_encoder=gauss_newton: needs a physics cell and at least two input frames")
         shape = (task.img_size, self.channels, task.n_objs)
         self.encoder = choose(ENCODERS, encoder_type, "encoder_type")(*shape, mixed_precision)
@@ -90,7 +101,10 @@ class PhysicsNet(BaseNet):
         if task.img_size < smallest:
             raise ExperimentError(f"frames of {task.img_size} pixels are too small; give --img_size={smallest} or more")
         self.init_vel = VelocityEncoder(task.n_objs, task.input_steps, alt_vel)
-        self.decoder = choose(DECODERS, decoder_type, "decoder_type")(*shape, calibrated_coords)
+        decoder_class = choose(DECODERS, decoder_type, "decoder_type")
+        if decoder_class is BlackBoxDecoder and calibrated_coords:
+            raise ExperimentError("--calibrated_coords: --decoder_type=black_box has no grid; leave out one of them")
+        self.decoder = decoder_class(*shape, **({"calibrated": True} if calibrated_coords else {}))
         if cell_class is LSTMCell:
             self.cell = LSTMCell(task.n_objs, recurrent_units, lstm_layers)
         else:
@@ -188,6 +202,19 @@ class PhysicsNet(BaseNet):
     def places(self, positions: tf.Tensor) -> tf.Tensor:
         """Where the objects are, [F, 2N] in pixels, for what the encoder calls `positions` [F, 2N]: the same."""
         return positions
+    def loss_and_gradients(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        """As in `BaseNet`; with `separate_gradients` each part has the gradient of its own term of the loss."""
+        if not self.separate_gradients:
+            return super().loss_and_gradients(frames)
+        variables = self.variables_by_name(trainable_only=True)
+        seen = self.to_float(frames)[:, : self.task.input_steps + self.task.pred_steps]
+        with tf.GradientTape(persistent=True) as tape:
+            losses = self.compute_losses(seen, self(seen))
+            pred, recons = losses["pred_loss"], self.autoencoder_loss * losses["recons_loss"]
+        sees = {name: name.startswith(("net/encoder/", "net/decoder/")) for name in variables}
+        of_vision = iter(tape.gradient(recons, [v for name, v in variables.items() if sees[name]]))
+        of_dynamics = iter(tape.gradient(pred, [v for name, v in variables.items() if not sees[name]]))
+        return pred + recons, [next(of_vision if sees[name] else of_dynamics) for name in variables]
 
     def parameters(self) -> dict[str, float]:
         """The learned physical parameters by name (`k`, `l`; `g`, `m`), as numbers."""
@@ -199,8 +226,7 @@ class PhysicsNet(BaseNet):
             ("encoder", layer_names("conv2d", self.encoder.unet.convs)),
             ("encoder", layer_names("conv2d_transpose", self.encoder.unet.deconvs)),
             ("encoder", layer_names("dense", self.encoder.location_net)),
-            ("decoder", {"logsigma": self.decoder.logsigma}),
-            ("decoder", layer_names("dense", self.decoder.dense_layers())),
+            ("decoder", self.decoder.named_weights()),
             ("init_vel", layer_names("dense", self.init_vel.net)),
             (self.task.cell_type, self.cell.named_weights()),
         ]
@@ -223,56 +249,39 @@ class PhysicsNet(BaseNet):
     def visualize_sequence(self, frames: tf.Tensor, save_dir: str | Path) -> None:
         """Draw up to five test sequences `frames` [n, T, H, H, C] in [0, 1] and write `extra_outputs.npz`.
 
-        `example<i>.jpg`: inputs and prediction, truth, reconstructions; `animation4.gif`: prediction above truth,
-        the sequences side by side; `templates.jpg`: sigmoid(contents) above sigmoid(templates − 5).
+        The pictures of `viz.sequences`, and `templates.jpg`: sigmoid(contents) above sigmoid(templates − 5), which a
+        black-box decoder does not have.
         """
-        inputs = self.task.input_steps
         outputs = self.eval_step(frames)[1]
         truth = self.frames_of(frames).numpy()
-        predicted = np.concatenate([truth[:, :inputs], outputs.output.numpy()], axis=1)
-        reconstructed = outputs.recons_out.numpy()
-        black = np.zeros_like(truth[:, reconstructed.shape[1] :])
-        reconstructed = np.concatenate([reconstructed, black], axis=1)
-        for i, rows in enumerate(zip(predicted, truth, reconstructed)):
-            viz.save_picture(f"{save_dir}/example{i}.jpg", viz.gallery(np.concatenate(rows), truth.shape[1]))
-        pairs = np.concatenate([predicted, truth])  # [2n, T, …]: a gallery of two rows at each time
-        # The original's name: there the last value of a loop's variable, 4, enters it.
-        viz.gif(f"{save_dir}/animation4.gif", [viz.gallery(pairs[:, t], len(truth)) for t in range(truth.shape[1])])
+        viz.sequences(truth, outputs.output.numpy(), outputs.recons_out.numpy(), save_dir)
         extra = self.extra_outputs(outputs)
         save_npz(f"{save_dir}/extra_outputs.npz", extra)
-        templates = np.repeat(extra["templates"], self.channels, axis=-1)
-        sprites = np.concatenate([viz.sigmoid(extra["contents"]), viz.sigmoid(templates - 5.0)])
-        viz.save_picture(f"{save_dir}/templates.jpg", viz.gallery(sprites, self.task.n_objs))
+        if "templates" in extra:
+            templates = np.repeat(extra["templates"], self.channels, axis=-1)
+            sprites = np.concatenate([viz.sigmoid(extra["contents"]), viz.sigmoid(templates - 5.0)])
+            viz.save_picture(f"{save_dir}/templates.jpg", viz.gallery(sprites, self.task.n_objs))
 
     def extra_outputs(self, outputs: Rollout) -> dict[str, np.ndarray]:
         """The arrays of `extra_outputs.npz`, float32, from the rollout `outputs` of n sequences.
 
         `contents` [N, S, S, C] and `templates` [N, S, S, 1] before the sigmoid; `background_content` [1, H, H, C];
         `transf_contents`, `transf_masks` [N + 1, n, H, H, C] of the last step, the background last;
-        `enc_masks` [n(L+P), H, H, N + 1]; `masked_objs` [N, n(L+P), H, H, C].
+        `enc_masks` [n(L+P), H, H, N + 1]; `masked_objs` [N, n(L+P), H, H, C]. These two alone with a black-box decoder.
         """
-        sprites = self.decoder.sprites()
-        layers = self.decoder.layers(self.positions(outputs.pos_vel_seq)[:, -1])
-        arrays = {
-            "contents": sprites.contents,
-            "templates": sprites.templates,
-            "background_content": sprites.background,
-            "transf_contents": layers.contents,
-            "transf_masks": tf.repeat(layers.masks, self.channels, axis=-1),
-            "enc_masks": outputs.enc_masks,
-            "masked_objs": outputs.masked_objects,
-        }
+        arrays = {}
+        if not isinstance(self.decoder, BlackBoxDecoder):
+            sprites = self.decoder.sprites()
+            layers = self.decoder.layers(self.positions(outputs.pos_vel_seq)[:, -1])
+            arrays = {
+                "contents": sprites.contents,
+                "templates": sprites.templates,
+                "background_content": sprites.background,
+                "transf_contents": layers.contents,
+                "transf_masks": tf.repeat(layers.masks, self.channels, axis=-1),
+            }
+        arrays.update(enc_masks=outputs.enc_masks, masked_objs=outputs.masked_objects)
         return {name: array.numpy() for name, array in arrays.items()}
-
-
-def layer_names(base: str, layers: list) -> dict[str, tf.Variable]:
-    """TF1's names of the variables of `layers` in call order: base/kernel, base/bias, base_1/kernel, …"""
-    names = {}
-    for i, layer in enumerate(layers):
-        scope = f"{base}_{i}" if i else base
-        names[f"{scope}/kernel"] = layer.kernel
-        names[f"{scope}/bias"] = layer.bias
-    return names
 
 
 def squared_error(frames: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

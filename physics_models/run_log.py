@@ -41,7 +41,7 @@ _METRICS = re.compile(
 )
 # ('net/spring_ode_cell/log_k:0', 5.8e-05); NumPy 2 prints the number as np.float32(5.8e-05).
 _PAIR = rf"""\(['"]([^'"]+)['"], ({_NUMBER})\)"""
-_PAIRS = re.compile(rf"\[{_PAIR}(?:, {_PAIR})*\]", re.ASCII)
+_PAIRS = re.compile(rf"\[(?:{_PAIR}(?:, {_PAIR})*)?\]", re.ASCII)  # empty for a black box
 _NUMPY_2 = re.compile(r"(?:np|numpy)\.float\d\d?\(([^()]*)\)", re.ASCII)
 
 

@@ -4,7 +4,7 @@ The original trains all parts at once from the start (`--schedule=joint`). Here,
 
 (a) `autoencoder`: encoder and decoder on single frames, supervised by motion at first (`physics_models.supervision`);
 (b) `positions`: all frames are encoded once; velocity net and physics are fitted to those positions;
-(c) `joint`: the original's loss, everything trained, at a small batch.
+(c) `joint`: the original's loss, everything trained, at a small batch; a network without positions has this one alone.
 
 A stage's batches depend on the seed, the stage and the step alone, so that a resumed run takes the same steps.
 """
@@ -104,6 +104,8 @@ class StagedTraining:
     def __post_init__(self) -> None:
         """Begin at the first stage."""
         self.stages = SCHEDULES[self.schedule]
+        if not isinstance(self.net, PhysicsNet):  # without positions, all is trained together
+            self.stages = tuple(stage for stage in self.stages if stage == "joint")
         self.stage, self.step = 0, 0  # the number of the stage, and the steps taken in it
         self.found: discovery.Discovery | None = None  # what the stage `autoencoder` found to move
         self.verdict: supervision.Verdict | None = None  # and how it ended
@@ -208,7 +210,7 @@ class StagedTraining:
         some = frames[random.randint(0, len(frames), CHECKED_FRAMES), random.randint(0, self.seen, CHECKED_FRAMES)]
         self.verdict = verdict = supervision.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
-        if not verdict.found and len(self.stages) > 1:
+        if not verdict.found and len(verdict.contributions) and len(self.stages) > 1:
             raise ExperimentError(
                 f"{verdict}; see {self.save_dir}/objects.png, and try another --n_objs, --autoencoder_steps or --seed"
             )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from nn.decoders import BlackBoxDecoder
 from physics_models import motion
 from physics_models.discovery import Discovery
 from physics_models.physics_net import PhysicsNet, squared_error
@@ -89,7 +90,9 @@ class Verdict(NamedTuple):
     """How much of what moves is reconstructed, and by whom; relative to the video, whatever its noise and contrast."""
 
     explained: float  # share of the still background's error that is gone, less the error that noise makes
-    contributions: np.ndarray  # [N], by how much each object lessens the error, as a share of what an object differs by
+    # [N], by how much each object lessens the error, as a share of what an object differs by; [0] where a black-box
+    # decoder has no layer to leave out
+    contributions: np.ndarray
 
     @property
     def found(self) -> bool:
@@ -98,12 +101,14 @@ class Verdict(NamedTuple):
         A missing object, or one that another one copies, contributes nothing, however much the others explain (two
         of three bodies: 67 %). So each must contribute; the share explained is to tell a wrong background.
         """
-        return self.explained >= EXPLAINED and bool(self.contributions.min() >= IN_USE)
+        return self.explained >= EXPLAINED and bool((self.contributions >= IN_USE).all())
 
     def __str__(self) -> str:
         """One line for the log."""
         shares = ", ".join(f"{share:.2f}" for share in self.contributions)
         found = "found" if self.found else "not found"
+        if not shares:
+            return f"{self.explained:.1%} of what moves is explained; a black-box decoder does not tell by what"
         return f"objects {found}: {self.explained:.1%} of what moves is explained, each object contributes {shares}"
 
 
@@ -115,15 +120,19 @@ def object_contributions(net: PhysicsNet, frames: np.ndarray, found: Discovery) 
     divided by the summed square of its mean look: a small or dim object counts as much as a large one. The weakest
     layer is compared with the weakest look, for without supervision the layers have no names.
     """
-    layers = net.decoder.layers(net.encoder(frames).positions)
+    positions = net.encoder(frames).positions
+    still = float(reconstruction_error(frames, found.scene.background[None]))
+    of_motion = max(still - found.scene.noise, TINY)
+    if isinstance(net.decoder, BlackBoxDecoder):
+        error = float(reconstruction_error(frames, net.decoder(positions)))
+        return Verdict((still - error) / of_motion, np.empty(0))
+    layers = net.decoder.layers(positions)
     weighted = layers.masks * layers.contents
     error = float(reconstruction_error(frames, tf.reduce_sum(weighted, axis=0)))
-    still = float(reconstruction_error(frames, found.scene.background[None]))
     gains = []
     for j in range(found.n_objs):
         without_j = (tf.reduce_sum(weighted, axis=0) - weighted[j]) / (1.0 - layers.masks[j] + TINY)
         gains.append(float(reconstruction_error(frames, without_j)) - error)
-    of_motion = max(still - found.scene.noise, TINY)
     energies = np.full(found.n_objs, of_motion / found.n_objs)
     if found.kinds is not None:
         energies = np.sort(np.square(found.kinds.looks).sum(-1))

@@ -47,9 +47,9 @@ TASKS = {
     )
 }
 # Section 4.2 of the paper; not in the original's code.
-PENDULUM_CELL = "actuated_pendulum_cell"
 PENDULUMS = {
-    name: Task(name, PENDULUM_CELL, 14, 20, 3, 7, img_size=64, n_objs=1) for name in ("pendulum", "pendulum_gymnasium")
+    name: Task(name, "actuated_pendulum_cell", 14, 20, 3, 7, img_size=64, n_objs=1)
+    for name in ("pendulum", "pendulum_gymnasium")
 }
 
 

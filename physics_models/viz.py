@@ -52,3 +52,19 @@ def gif(path: str | Path, frames: Sequence[np.ndarray]) -> None:
         buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / GIF_FPS), loop=0, optimize=False
     )
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def sequences(truth: np.ndarray, output: np.ndarray, recons_out: np.ndarray, save_dir: str | Path) -> None:
+    """Draw n sequences `truth` [n, T, H, W, C] in [0, 1], their predicted last and reconstructed first frames.
+
+    `example<i>.jpg`: inputs and prediction, truth, reconstructions; `animation4.gif`: prediction above truth, the
+    sequences side by side.
+    """
+    predicted = np.concatenate([truth[:, : truth.shape[1] - output.shape[1]], output], axis=1)
+    black = np.zeros_like(truth[:, recons_out.shape[1] :])
+    reconstructed = np.concatenate([recons_out, black], axis=1)
+    for i, rows in enumerate(zip(predicted, truth, reconstructed)):
+        save_picture(f"{save_dir}/example{i}.jpg", gallery(np.concatenate(rows), truth.shape[1]))
+    pairs = np.concatenate([predicted, truth])  # [2n, T, …]: a gallery of two rows at each time
+    # The original's name: there the last value of a loop's variable, 4, enters it.
+    gif(f"{save_dir}/animation4.gif", [gallery(pairs[:, t], len(truth)) for t in range(truth.shape[1])])

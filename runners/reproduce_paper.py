@@ -5,6 +5,7 @@ PYTHONPATH=. python runners/reproduce_paper.py --all
 PYTHONPATH=. python runners/reproduce_paper.py --discovery --seeds=0,1 --supervision=none
 PYTHONPATH=. python runners/reproduce_paper.py --control --task=pendulum --seeds=0,1,2
 PYTHONPATH=. python runners/reproduce_paper.py --legacy --task=spring_color --seeds=0,1,2,3,4 --epochs=20
+PYTHONPATH=. python runners/reproduce_paper.py --figures --seeds=0,1
 
 Each seed is a run of run_physics.py with --schedule=staged in `<experiments>/<task>/seed<N>`, and its numbers are
 kept in seed<N>.json beside it: a measured run is not run again, an interrupted one is resumed. Flags of
@@ -16,16 +17,19 @@ run_physics.py that are given here go to every run; with `--vel_encoder=gauss_ne
 discovery.md how well the objects are found. `--legacy` trains as the original's README says, without stages, and writes
 into legacy_run.md which objects each seed finds; with more `--epochs` the runs go on where they were. `--control`
 trains the pendulum, plays the episodes of `run_control.py`, and writes control.md; `--datapoints` trains with fewer
-sequences.
+sequences. `--figures` trains the paper's model, its baselines and ablations, on `--task` or on three tasks, in
+`<experiments>/figures/<task>/<model>/seed<N>`, and writes baselines.md with the paper's Figure 2.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -34,7 +38,7 @@ from data_gen.recipes import EVERY_RECIPE, RECIPES
 from physics_models.errors import ExperimentError
 from physics_models.tasks import PENDULUMS, get_task
 from runners import run_base, run_physics, staged_run
-from runners.reproduce import control, discovery, legacy, shapes
+from runners.reproduce import baselines, control, discovery, legacy, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
 from runners.reproduce.report import write_entry, write_report
 from runners.run_base import FLAGS, PATH, logger
@@ -47,6 +51,7 @@ flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds obje
 flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")
 flags.DEFINE_bool("legacy", False, "train --task as the original's README says, and measure which objects are found")
 flags.DEFINE_bool("control", False, "train --task, a pendulum, and measure the control of it")
+flags.DEFINE_bool("figures", False, "Figure 2: the paper's model, baselines and ablations, on --task or on three")
 flags.DEFINE_bool("collect", False, "train nothing: write the report of the measured runs")
 flags.DEFINE(PATH, "experiments", "experiments/paper", "folder of the runs")
 flags.DEFINE(PATH, "report_dir", "", "folder of the report; by default that of the runs")
@@ -63,9 +68,10 @@ VARIANTS = {(True, True): "-corrected", (True, False): "-gn", (False, True): "-c
 
 def main(argv: list[str]) -> None:
     """Train what is missing, measure what is not yet measured, and write the report."""
-    if FLAGS.all + bool(FLAGS.task) + FLAGS.discovery != 1 or (FLAGS.legacy and not FLAGS.task):
-        raise ExperimentError(f"--task, --all, --discovery: give one of them; tasks: {', '.join(SEEDS)}")
-    for name in SET_HERE:
+    chosen = FLAGS.all + bool(FLAGS.task or FLAGS.figures) + FLAGS.discovery
+    if chosen != 1 or (FLAGS.legacy and (FLAGS.figures or not FLAGS.task)):
+        raise ExperimentError(f"--task, --all, --discovery, --figures: give one of them; tasks: {', '.join(SEEDS)}")
+    for name in (*SET_HERE, *(baselines.SET_HERE if FLAGS.figures else ())):
         if FLAGS[name].present:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
     if not re.fullmatch(r"(\d+(,\d+)*)?", FLAGS.seeds):
@@ -80,6 +86,8 @@ def main(argv: list[str]) -> None:
         report = discover(seeds or [0, 1, 2])
     elif FLAGS.control:
         report = control_pendulum(FLAGS.task, seeds)
+    elif FLAGS.figures:
+        report = compare_models([FLAGS.task] if FLAGS.task else baselines.TASKS, seeds or baselines.SEEDS)
     elif FLAGS.legacy:
         report = train_as_the_original(FLAGS.task, seeds)
     else:
@@ -132,6 +140,28 @@ def control_pendulum(task: str, seeds: list[int]) -> Path:
     if not FLAGS.collect:
         control.measure_references(control.ENVIRONMENT[task], folder)
     control.write_runs(folder, report)
+    return report
+
+
+def compare_models(tasks: Sequence[str], seeds: Sequence[int]) -> Path:
+    """Train and measure what is missing of every model, task and seed, and write baselines.md."""
+    if not set(tasks) <= set(baselines.TASKS):
+        raise ExperimentError(f"--task={FLAGS.task}: give one of {', '.join(baselines.TASKS)} with --figures")
+    folder, report = Path(FLAGS.experiments) / "figures", Path(FLAGS.report_dir or FLAGS.experiments) / "baselines.md"
+    for seed, task, name in [] if FLAGS.collect else itertools.product(seeds, tasks, baselines.MODELS):
+        place = folder / task / name / f"seed{seed}"
+        if place.with_suffix(".json").is_file():
+            logger.info("%s: measured already", place)
+            continue
+        settings = staged_run.settings_from_flags(get_task(task), "mlp")
+        arguments = [f"--task={task}", "--color=true", *baselines.flags(name, settings)]
+        unused = () if baselines.MODELS[name].staged else baselines.OF_POSITIONS
+        exit_code, last = run_physics_for(place, seed, arguments, unused)
+        if exit_code and "objects not found" not in last:
+            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+        entry = baselines.measure(name, task, seed, place, files_of(task), settings, found=exit_code == 0)
+        write_entry(place.with_suffix(".json"), entry)
+    baselines.write_page(folder, report)
     return report
 
 
@@ -189,11 +219,11 @@ def train(task: str, seed: int, folder: Path, files: DataFiles) -> bool:
     return exit_code == 0
 
 
-def run_physics_for(folder: Path, seed: int, arguments: list[str]) -> tuple[int, str]:
-    """Start or resume run_physics.py in `folder`, with the flags that were given here; as `run_and_show`."""
+def run_physics_for(folder: Path, seed: int, arguments: list[str], unused: Sequence[str] = ()) -> tuple[int, str]:
+    """Start or resume run_physics.py in `folder`, with the flags given here but `unused`; as `run_and_show`."""
     command = [
         sys.executable, run_physics.__file__, *arguments, f"--seed={seed}", f"--save_dir={folder}", "--resume=true",
-        *flags_for_runs(),
+        *flags_for_runs(unused),
     ]  # fmt: skip
     logger.info("running: %s", " ".join(command))
     return run_and_show(command)
@@ -221,10 +251,11 @@ def run_and_show(command: list[str]) -> tuple[int, str]:
     return exit_code, last
 
 
-def flags_for_runs() -> list[str]:
-    """The flags of run_physics.py that were given here, as arguments."""
+def flags_for_runs(unused: Sequence[str] = ()) -> list[str]:
+    """The flags of run_physics.py that were given here, but for the `unused`, as arguments."""
+    left_out = (*SET_HERE, "task", *unused)
     defined = [flag for module in (run_base, run_physics, staged_run) for flag in FLAGS.get_flags_for_module(module)]
-    return [f"--{flag.name}={flag.value}" for flag in defined if flag.present and flag.name not in (*SET_HERE, "task")]
+    return [f"--{flag.name}={flag.value}" for flag in defined if flag.present and flag.name not in left_out]
 
 
 if __name__ == "__main__":

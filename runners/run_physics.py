@@ -10,7 +10,6 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import physics_models  # noqa: F401, isort: skip, it imports TensorFlow without its start-up messages
 import numpy as np
@@ -25,8 +24,8 @@ from physics_models.base import BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
 from physics_models.errors import ExperimentError
 from physics_models.experiment import Interrupted, LogFile
-from physics_models.pendulum_net import PendulumNet
-from physics_models.physics_net import CELLS, DECODERS, ENCODERS, VEL_ENCODERS, PhysicsNet
+from physics_models.library import MODELS
+from physics_models.physics_net import CELLS, DECODERS, ENCODERS, VEL_ENCODERS
 from physics_models.run_log import save_code
 from physics_models.staged import look_the_same
 from physics_models.summaries import Summaries, check_tensorboard
@@ -34,19 +33,18 @@ from physics_models.tasks import PENDULUMS, Task, get_task
 from runners import distributed, run_base, staged_run
 from runners.run_base import FLAGS, NOT_NEGATIVE, PATH, logger
 
-MODELS = {"PhysicsNet": PhysicsNet}
-
 flags.DEFINE_string("task", "", "a key of the task table in physics_models.tasks, or custom")
-flags.DEFINE_enum("model", "PhysicsNet", list(MODELS), "a model class of physics_models")
-flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer", lower_bound=1)
+flags.DEFINE_enum("model", "PhysicsNet", ["PhysicsNet", "VideoLSTM"], "VideoLSTM: a black box throughout")
+flags.DEFINE_integer("recurrent_units", 100, "black-box dynamics: units of each LSTM layer (VideoLSTM: 2048)", 1)
 flags.DEFINE_integer("lstm_layers", 1, "black-box dynamics: LSTM layers", lower_bound=1)
-flags.DEFINE_enum("cell_type", "", ["", *CELLS], "another cell than the task's; lstm for black-box dynamics")
+flags.DEFINE_enum("cell_type", "", ["", *CELLS], "another cell than the task's; black boxes: lstm, interaction_network")
 flags.DEFINE_enum("encoder_type", "conv_encoder", list(ENCODERS), "what finds the positions in a frame")
-flags.DEFINE_enum("decoder_type", "conv_st_decoder", list(DECODERS), "what draws a frame from positions")
+flags.DEFINE_enum("decoder_type", "conv_st_decoder", list(DECODERS), "what draws a frame; black_box: a plain network")
 flags.DEFINE(NOT_NEGATIVE, "autoencoder_loss", 0.0, "weight of the reconstruction loss")
 flags.DEFINE_bool("alt_vel", False, "linear velocity encoder")
 flags.DEFINE_enum("vel_encoder", "mlp", list(VEL_ENCODERS), "gauss_newton: the state that fits the input positions")
 flags.DEFINE_bool("calibrated_coords", False, "decode on a grid that does not enlarge lengths by H/(H - 1)")
+flags.DEFINE_bool("separate_gradients", False, "vision learns by reconstruction alone, dynamics by prediction")
 flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all", lower_bound=0)
 flags.DEFINE(PATH, "data_dir", "", "folder of the data files; data/datasets in the repository by default")
@@ -58,10 +56,12 @@ flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss
 flags.DEFINE_integer("img_size", None, "custom task: side to resize the frames of a video to, pixels")
 flags.DEFINE_integer("seq_len", None, "custom task: frames per sequence, to cut a video into")
 
-CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
-OF_POSITIONS = (
-    "encoder_type", "decoder_type", "alt_vel", "vel_encoder", "calibrated_coords", "recurrent_units", "lstm_layers",
+PHYSICS_NET_SETTINGS = (  # of the model with positions alone
+    "alt_vel", "encoder_type", "decoder_type", "vel_encoder", "calibrated_coords", "mixed_precision",
+    "separate_gradients",
 )  # fmt: skip
+CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
+NOT_OF_PENDULUMS = ("model", "recurrent_units", "lstm_layers", *(set(PHYSICS_NET_SETTINGS) - {"mixed_precision"}))
 
 MANY_ALIKE = (
     "three or more objects look the same: positions are wrong where the network changes which mask is which object; "
@@ -106,8 +106,8 @@ def check_flags() -> None:
         get_task(FLAGS.task)
         check_flag_scope(CUSTOM_FLAGS, "--task=custom")
         if FLAGS.task in PENDULUMS:
-            check_flag_scope(OF_POSITIONS, "the other tasks: a pendulum has parts of its own")
-    elif not (FLAGS.data_file and FLAGS.cell_type):
+            check_flag_scope(NOT_OF_PENDULUMS, "the other tasks: a pendulum has parts of its own")
+    elif not FLAGS.data_file or (FLAGS.model == "PhysicsNet" and not FLAGS.cell_type):
         raise ExperimentError("--task=custom needs --data_file, the video, and --cell_type, the equations (or lstm)")
     run_base.check_flags()
     if FLAGS.tensorboard:
@@ -115,6 +115,14 @@ def check_flags() -> None:
     staged = staged_run.is_staged()
     if not staged:
         check_flag_scope(staged_run.STAGED_FLAGS, "--schedule=staged")
+    if FLAGS.model != "PhysicsNet":
+        of_stages = [name for name in staged_run.STAGED_FLAGS if not name.startswith(staged_run.JOINT)]
+        check_flag_scope(("cell_type", *PHYSICS_NET_SETTINGS, *of_stages), "--model=PhysicsNet")
+        if FLAGS.schedule == "autoencoder":
+            raise ExperimentError(f"--schedule=autoencoder: --model={FLAGS.model} has no positions; give staged")
+    weighted = FLAGS.autoencoder_loss > 0 or (staged and not FLAGS["autoencoder_loss"].present)
+    if FLAGS.separate_gradients and not weighted:
+        raise ExperimentError("--separate_gradients: needs --autoencoder_loss above 0, or nothing trains the encoder")
     if distributed.cluster() is not None and (FLAGS.resume or staged or FLAGS.seed is None):
         raise ExperimentError("TF_CONFIG: several workers need --seed, and neither --resume nor --schedule=staged")
 
@@ -190,7 +198,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     elif FLAGS.use_ckpt:
         net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     test_data, data = load_data(task, "test"), load_data(task, "train")
-    tracked = staged and look_the_same(net, data["train"].X)
+    tracked = staged and FLAGS.model == "PhysicsNet" and look_the_same(net, data["train"].X)
     if tracked:
         net = build(task, track_objects=True)
     if not staged:  # the stages have batch sizes and an order of their own
@@ -246,20 +254,21 @@ def prepare_save_dir(run: InterruptedRun | None) -> None:
     experiment.make_folder(FLAGS.save_dir)
 
 
-def build(task: Task, seed: int | None = None, track_objects: bool = False) -> PhysicsNet:
+def build(task: Task, seed: int | None = None, track_objects: bool = False) -> BaseNet:
     """The network and its optimizer, as the flags say; `seed` in place of `--seed`."""
     seed = FLAGS.seed if seed is None else seed
     if seed is not None:
         tf.keras.utils.set_random_seed(seed)
-    names = (
-        "color", "autoencoder_loss", "alt_vel", "encoder_type", "decoder_type", "recurrent_units", "lstm_layers",
-        "vel_encoder", "calibrated_coords", "mixed_precision",
-    )  # fmt: skip
-    chosen: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    names, more = ["color", "autoencoder_loss"], {}
     if task.name in PENDULUMS:
-        net: PhysicsNet = PendulumNet(task, FLAGS.color, FLAGS.autoencoder_loss, FLAGS.mixed_precision)
+        names += ["mixed_precision"]
+    elif FLAGS.model == "PhysicsNet":
+        names += ["recurrent_units", "lstm_layers", *PHYSICS_NET_SETTINGS]
+        more["track_objects"] = track_objects
     else:
-        net = MODELS[FLAGS.model](task, track_objects=track_objects, **chosen)
+        names += ["lstm_layers", *(["recurrent_units"] if FLAGS["recurrent_units"].present else [])]  # else its own
+    model = "PendulumNet" if task.name in PENDULUMS else FLAGS.model
+    net = MODELS[model](task, **{name: FLAGS[name].value for name in names}, **more)
     net.build_optimizer(FLAGS.base_lr, FLAGS.optimizer)
     return net
 
@@ -267,7 +276,7 @@ def build(task: Task, seed: int | None = None, track_objects: bool = False) -> P
 def print_result(net: BaseNet) -> None:
     """Say what was learned, and where the pictures are."""
     if distributed.writes_files():
-        learned = ", ".join(f"{name} {value:.4g}" for name, value in net.scalars().items())
+        learned = ", ".join(f"{name} {value:.4g}" for name, value in net.scalars().items()) or "no physical parameter"
         print(f"learned: {learned}; pictures in {Path(FLAGS.save_dir).absolute()}", flush=True)
 
 

@@ -13,7 +13,7 @@ from runners import run_physics
 
 STRUCTURE = (
     "color", "alt_vel", "encoder_type", "decoder_type", "recurrent_units", "lstm_layers", "vel_encoder",
-    "calibrated_coords", "mixed_precision", "optimizer",
+    "calibrated_coords", "mixed_precision", "separate_gradients", "model", "optimizer",
 )  # fmt: skip
 
 

@@ -16,14 +16,22 @@ from typing import Any
 import tensorflow as tf
 
 from nn.blocks import ShallowUNet, UNet, VariableFromNetwork
-from nn.cells import ActuatedPendulumCell, BouncingODECell, GravityODECell, LSTMCell, SpringODECell
-from nn.decoders import ConvSTDecoder
+from nn.cells import (
+    ActuatedPendulumCell,
+    BouncingODECell,
+    GravityODECell,
+    InteractionNetworkCell,
+    LSTMCell,
+    SpringODECell,
+)
+from nn.decoders import BlackBoxDecoder, ConvSTDecoder
 from nn.encoders import AngleEncoder, ConvEncoder, VelocityEncoder
 from nn.plain import ConvSTDecoderPlain, RotatingDecoder
 from nn.systems import AnchoredSpringCell, BouncingCell, FallCell, GravityCell, PendulumCell, SpringCell
 from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import get_task
+from physics_models.video_lstm import VideoLSTM
 
 ABSTRACT = {"ODECell", "SystemCell", "BaseNet"}  # what others derive from, of no use alone
 Shapes = Any  # a shape, or a tuple of shapes
@@ -106,9 +114,15 @@ BLOCKS = (
     Block("ConvSTDecoderPlain", lambda: ConvSTDecoderPlain(16, 3, 2), (5, 4), (5, 16, 16, 3), 13, 263881),
     Block("RotatingDecoder", lambda: RotatingDecoder(16, 3, 1), (5, 1), (5, 16, 16, 3), 13, 366793),
     Block("ActuatedPendulumCell", lambda: ActuatedPendulumCell(1), ((5, 1), (5, 1)), ((5, 1), (5, 1)), 3, 3, 1),
+    Block("BlackBoxDecoder", lambda: BlackBoxDecoder(32, 3, 2), (5, 4), (5, 32, 32, 3), 10, 865739),
+    Block("BlackBoxDecoder H=18 N=3 grey", lambda: BlackBoxDecoder(18, 1, 3), (5, 6), (5, 18, 18, 1), 10, 364153),
     Block("BouncingODECell", lambda: BouncingODECell(2, 20), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 0, 0, 1),
     Block("SpringODECell", lambda: SpringODECell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 2, 2, 1),
     Block("GravityODECell", lambda: GravityODECell(3), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 1, 1, 2),
+    Block(
+        "InteractionNetworkCell",
+        lambda: InteractionNetworkCell(3, 36), ((5, 6), (5, 6)), ((5, 6), (5, 6)), 14, 82552, 1,
+    ),
     Block("AnchoredSpringCell", lambda: AnchoredSpringCell(1), ((5, 2), (5, 2)), ((5, 2), (5, 2)), 4, 4, 1),
     Block("BouncingCell", lambda: BouncingCell(2), ((5, 4), (5, 4)), ((5, 4), (5, 4)), 5, 5, 1),
     Block("FallCell", lambda: FallCell(1), ((5, 2), (5, 2)), ((5, 2), (5, 2)), 3, 3, 1),
@@ -134,6 +148,17 @@ BLOCKS = (
         ((1, 11, 64, 64, 3), (1, 10)), None, 58, 6912271, 1,
     ),
     network("lstm", "spring_color", 56, 1780539, fixed=0, cell_type="lstm"),
+    network("interaction_network", "spring_color", 65, 1819087, cell_type="interaction_network"),
+    network("black_box", "spring_color", 50, 1566555, decoder_type="black_box"),
+    Block(
+        "VideoLSTM", lambda: VideoLSTM(get_task("spring_color"), recurrent_units=16), (2, 11, 32, 32, 3),
+        ((2, 10, 256), (2, 10, 32, 32, 3), (2, 7, 32, 32, 3)), 21, 1403779,
+    ),
+    Block(
+        "VideoLSTM H=36 grey, two layers",
+        lambda: VideoLSTM(get_task("3bp_color"), color=False, recurrent_units=16, lstm_layers=2), (2, 17, 36, 36, 1),
+        ((2, 16, 256), (2, 16, 36, 36, 1), (2, 13, 36, 36, 1)), 24, 1994817,
+    ),
 )  # fmt: skip
 
 

@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from golden_data import net_file
 
 from physics_models import shape_tour
+from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, Task
+from physics_models.video_lstm import VideoLSTM
 
 # Balls and springs: bouncing_balls, spring_color and spring_color_half. Grey: spring_color with --color=false.
 DOCUMENTED = """
@@ -55,9 +58,29 @@ spatial transformer, in  | [b, 16, 16, 6]        | [b, 18, 18, 6]        | [b, 3
 spatial transformer, out | [b, 32, 32, 6]        | [b, 36, 36, 6]        | [b, 64, 64, 6]
 """
 
+# Of the paper's baselines and of its black-box decoder: what PhysicsNet does not have. docs/baselines.md shows it.
+BASELINES = """
+stage                                     | spring_color          | 3bp_color
+interaction network, pairs of states      | [100, 2, 8]           | [100, 6, 8]
+interaction network, effects of the pairs | [100, 2, 50]          | [100, 6, 50]
+interaction network, states and effects   | [100, 2, 54]          | [100, 3, 54]
+interaction network, changes of velocity  | [100, 2, 2]           | [100, 3, 2]
+black-box decoder, positions              | [1800, 4]             | [3200, 6]
+black-box decoder, maps                   | [1800, 8, 8, 64]      | [3200, 9, 9, 64]
+black-box decoder, frames                 | [1800, 32, 32, 3]     | [3200, 36, 36, 3]
+VideoLSTM, maps of the frames             | [1000, 4, 4, 128]     | [1600, 5, 5, 128]
+VideoLSTM, codes                          | [100, 10, 256]        | [100, 16, 256]
+VideoLSTM, memory of the LSTM             | [100, 2048]           | [100, 2048]
+VideoLSTM, next code                      | [100, 256]            | [100, 256]
+VideoLSTM, maps of the codes              | [1800, 4, 4, 128]     | [3200, 5, 5, 128]
+VideoLSTM, recons_out                     | [100, 10, 32, 32, 3]  | [100, 16, 36, 36, 3]
+VideoLSTM, output                         | [100, 8, 32, 32, 3]   | [100, 16, 36, 36, 3]
+"""
+
 COLUMNS = {"bouncing_balls": 0, "spring_color": 0, "spring_color_half": 0, "3bp_color": 1, "mnist_spring_color": 2}
 GREY = 3
-PAGE = Path(__file__).parents[1] / "docs" / "shapes.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "shapes.md"
 # spring_color_half is the network of spring_color.
 each_task = pytest.mark.parametrize(
     "task", [pytest.param(t, marks=pytest.mark.slow) if t == "spring_color_half" else t for t in TASKS]
@@ -82,6 +105,33 @@ def evaluate(formula: str, values: dict[str, int]) -> list[int]:
     return eval(formula, {"__builtins__": {}}, values)
 
 
+def baseline_shapes(task: Task) -> list[list[int]]:
+    """The shapes of `BASELINES`, in its order, read off the tensors of the three networks: 100 training sequences."""
+    interaction = PhysicsNet(replace(task, cell_type="interaction_network"))
+    black_box, video = PhysicsNet(task, decoder_type="black_box"), VideoLSTM(task)
+    for net in (interaction, black_box, video):
+        net.build(net.frame_shape)
+    cell, decoder = interaction.cell, black_box.decoder
+    layers = (cell.relation_net[0], cell.relation_net[-1], cell.object_net[0], cell.object_net[-1], decoder.deconvs[0])
+    pairs, effects, objects, changes, maps = (shape_tour.record(layer, "call") for layer in layers)
+    decoded, steps = shape_tour.record(decoder, "call"), shape_tour.record(video, "step")
+    reads, of_codes = (shape_tour.record(layer, "call") for layer in (video.convs[-1], video.deconvs[0]))
+    found: list[tf.Tensor] = []
+
+    def walk(frames: tf.Tensor) -> None:
+        interaction(frames), black_box(frames)
+        seen = video(frames)
+        _, (code, memories) = steps[-1]
+        found.extend([
+            pairs[-1][0], effects[-1][1], objects[-1][0], changes[-1][1], decoded[-1][0], maps[-1][0], decoded[-1][1],
+            reads[-1][1], seen.codes, memories[0][0], code, of_codes[-1][0], seen.recons_out, seen.output,
+        ])  # fmt: skip
+
+    spec = tf.TensorSpec([100, task.train_len, *video.frame_shape[2:]])
+    tf.function(walk, autograph=False).get_concrete_function(spec)
+    return [list(tensor.shape) for tensor in found]
+
+
 def page_table() -> list[str]:
     """The table of docs/shapes.md, from the network's own tensors."""
     columns = {
@@ -100,6 +150,17 @@ def test_every_tensor_has_its_documented_shape(task):
 
 def test_grey_frames_have_their_documented_shapes():
     assert trace(TASKS["spring_color"], 100, False) == column(GREY)
+
+
+@pytest.mark.parametrize(("number", "task"), [(0, "spring_color"), (1, "3bp_color")])
+def test_the_baselines_have_their_documented_shapes(number, task):
+    assert baseline_shapes(TASKS[task]) == list(column(number, BASELINES).values())
+
+
+def test_the_page_of_the_baselines_has_these_shapes():
+    lines = [[cell.strip() for cell in line.split("|")] for line in BASELINES.strip().splitlines()]
+    lines.insert(1, ["---"] * 3)
+    assert "\n".join(f"| {' | '.join(line)} |" for line in lines) in (DOCS / "baselines.md").read_text("utf-8")
 
 
 @each_task

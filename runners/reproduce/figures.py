@@ -14,6 +14,7 @@ from physics_models.viz import gallery, sigmoid, to_image
 from runners.plots import Figure, default_style
 
 FRAMES_SHOWN = 12  # in a row of Figure 2
+BESIDE = 3  # more curves than these have their legend beside them
 
 
 def draw(net: PhysicsNet, lstm: PhysicsNet, frames: np.ndarray, entry: dict[str, Any], stem: str) -> None:
@@ -45,12 +46,20 @@ def appearances(net: PhysicsNet, path: str) -> None:
 
 
 @default_style()
-def curves(series: dict[str, list[float]], first_step: int, what: str, path: str) -> None:
-    """A plot of `series` (label → one number per step, from frame `first_step` on), `what` on the vertical axis."""
-    figure = Figure(figsize=(5, 3), dpi=90, layout="tight")
+def curves(
+    series: dict[str, list[float]], first_step: int, what: str, path: str, trained_to: int | None = None
+) -> None:
+    """A plot of `series` (label → one number per step, from frame `first_step` on), `what` on the vertical axis.
+
+    The frames before `trained_to`, which the training's loss sees, are shaded.
+    """
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)} if len(series) > BESIDE else {}
+    figure = Figure(figsize=(8 if beside else 5, 3), dpi=90, layout="tight")
     axes = figure.add_subplot()
+    if trained_to is not None:
+        axes.axvspan(first_step - 0.5, trained_to - 0.5, color="0.92", label="trained on")
     for label, values in series.items():
         axes.plot(np.arange(len(values)) + first_step, values, label=label)
     axes.set(xlabel="frame", ylabel=what)
-    axes.legend()
+    axes.legend(**beside)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_gen.iterators import load_frames
+from physics_models.base import BaseNet
 from physics_models.experiment import LOG
 from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
@@ -104,19 +105,33 @@ class Outputs(NamedTuple):
 
 
 def evaluate(net: PhysicsNet, frames: np.ndarray) -> Outputs:
-    """`Outputs` of `net` for uint8 `frames` [S, T, H, H, C]; a last batch of under 50 counts by its size."""
-    sizes, losses, arrays = [], [], []
+    """`Outputs` of `net` for uint8 `frames` [S, T, H, H, C]."""
+    accuracy, batches = predict_frames(net, frames)
+    arrays = []
+    for outputs in batches:
+        positions = (outputs.enc_pos, net.positions(outputs.pos_vel_seq)[:, 1:])
+        arrays.append([np.float64(each).reshape(len(each), -1, net.task.n_objs, 2) for each in positions])
+    return Outputs(accuracy, *map(np.concatenate, zip(*arrays)))
+
+
+def predict_frames(net: BaseNet, frames: np.ndarray) -> tuple[dict[str, Any], list[Any]]:
+    """`accuracy` as in `Outputs`, and what any `net` gives for each batch of uint8 `frames` [S, T, H, H, C].
+
+    A last batch of under 50 counts by its size. The `frame_errors`, not the losses, are of frames cut to [0, 1], as a
+    picture shows them.
+    """
+    sizes, losses, truth, given = [], [], [], []
     for start in range(0, len(frames), BATCH):
         batch = net.to_float(tf.constant(frames[start : start + BATCH]))
         values, outputs = net.eval_step(batch)
-        positions = (outputs.enc_pos, net.positions(outputs.pos_vel_seq)[:, 1:])
-        encoded, predicted = (np.float64(each).reshape(len(batch), -1, net.task.n_objs, 2) for each in positions)
         sizes.append(len(batch))
         losses.append([float(values[name]) for name in LOSSES])
-        arrays.append((encoded, predicted, outputs.output, batch[:, net.task.input_steps :]))
-    encoded, predicted, output, truth = map(np.concatenate, zip(*arrays))
+        truth.append(batch[:, net.task.input_steps :])
+        given.append(outputs)
     means = np.average(losses, axis=0, weights=sizes).tolist()
-    return Outputs({"losses": dict(zip(LOSSES, means)), **frame_errors(output, truth)}, encoded, predicted)
+    both = (np.concatenate(each).clip(0.0, 1.0) for each in ([outputs.output for outputs in given], truth))
+    errors = frame_errors(*both)
+    return {"losses": dict(zip(LOSSES, means)), **errors}, given
 
 
 def measure(net: PhysicsNet, frames: np.ndarray, true: np.ndarray | None) -> dict[str, Any]:
@@ -177,6 +192,12 @@ class DataFiles(NamedTuple):
     physics: dict[str, Any]
 
 
+def true_parameters(files: DataFiles) -> dict[str, float]:
+    """The parameters of the physics that made `files`, by the cells' names for them."""
+    names = {"k": "k", "equil": "l", "g": "g", "m": "m"}
+    return {names[name]: float(value) for name, value in files.physics.items() if name in names}
+
+
 def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Stage) -> dict[str, Any]:
     """The entry of a finished run in `folder`; its pictures are written beside it, `<folder>_*.png`.
 
@@ -188,11 +209,10 @@ def measure_run(task: str, seed: int, folder: Path, files: DataFiles, stage: Sta
     train_frames = load_frames(files.train, ("train",))["train"]
     with np.load(files.test, allow_pickle=False) as archive:
         true = archive["test_pos"] if "test_pos" in archive.files else None
-    names = {"k": "k", "equil": "l", "g": "g", "m": "m"}
     result = {
         **describe_run(task, seed, folder), "found": True,
         "vel_encoder": net.vel_encoder, "calibrated_coords": net.decoder.calibrated,
-        "true": {names[name]: float(value) for name, value in files.physics.items() if name in names},
+        "true": true_parameters(files),
         "input_steps": net.task.input_steps, "pred_steps": net.task.pred_steps, **measure(net, frames, true),
     }  # fmt: skip
     logger.info("%s: fitting the LSTM baseline", folder)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.blocks import ShallowUNet, UNet, VariableFromNetwork, resize_bilinear_tf1
+from nn.blocks import ShallowUNet, UNet, VariableFromNetwork, layer_names, resize_bilinear_tf1
 from physics_models.base import tf_variable
-from physics_models.physics_net import layer_names
 
 UNETS = {
     "shallow_unet_32": lambda: ShallowUNet(8, 2),

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.cells import CELLS, BouncingODECell, GravityODECell, LSTMCell, SpringODECell, spring_acceleration
+from nn.cells import (
+    CELLS,
+    BouncingODECell,
+    GravityODECell,
+    InteractionNetworkCell,
+    LSTMCell,
+    SpringODECell,
+    spring_acceleration,
+)
 from physics_models.base import tf_variable
 
 
@@ -186,3 +194,49 @@ def test_objects_just_apart_keep_the_originals_gradient():
         sideways = spring_acceleration(positions, tf.constant(1.0, tf.float64), tf.constant(1.0, tf.float64))[0, 0, 1]
     found = tape.gradient(sideways, positions)[0, 0, 1]
     np.testing.assert_allclose(found, -(apart - 2.0) / (apart + 1e-4), rtol=1e-4)
+
+
+# The interaction network
+
+
+def pair_by_pair(cell, positions, velocities):
+    """The interaction network as its paper writes it, in NumPy: a loop over receivers, and over senders."""
+
+    def through(net, x):
+        for i, layer in enumerate(net):
+            x = x @ layer.kernel.numpy() + layer.bias.numpy()
+            x = np.maximum(x, 0.0) if i < len(net) - 1 else x
+        return x
+
+    half = cell.img_size / 2
+    states = np.concatenate([positions / half - 1.0, velocities / half], axis=-1)  # [N, 4]
+    after = velocities.copy()
+    for i in range(cell.n_objs):
+        effect = np.zeros(50)
+        for j in set(range(cell.n_objs)) - {i}:
+            effect += through(cell.relation_net, np.concatenate([states[i], states[j]]))
+        after[i] += through(cell.object_net, np.concatenate([states[i], effect]))
+    return positions + after, after
+
+
+@pytest.mark.parametrize("n_objs", [2, 3])
+def test_the_interaction_network_sums_the_effects_of_every_other_object(n_objs):
+    tf.keras.utils.set_random_seed(0)
+    cell = built(InteractionNetworkCell, n_objs, img_size=20)
+    for layer in (*cell.relation_net, *cell.object_net):  # biases start at zero
+        layer.bias.assign(tf.random.normal(layer.bias.shape))
+    random = np.random.RandomState(0)
+    positions, velocities = random.rand(5, n_objs, 2) * 20, random.randn(5, n_objs, 2) * 5
+    found = cell(tuple(tf.constant(x.reshape(5, -1), tf.float32) for x in (positions, velocities)))
+    for wanted, one in zip(zip(*map(pair_by_pair, [cell] * 5, positions, velocities)), found):
+        np.testing.assert_allclose(one, np.reshape(wanted, [5, -1]), rtol=1e-3, atol=1e-3)
+    assert cell.parameters() == {} and cell.named_weights()["dt_x"] is cell.dt_x
+
+
+def test_an_interaction_network_that_says_nothing_leaves_objects_on_straight_lines():
+    cell = built(InteractionNetworkCell)
+    cell.object_net[-1].kernel.assign(tf.zeros([100, 2]))
+    positions, velocities = tf.constant([[1.0, 2.0, 3.0, 4.0]]), tf.constant([[0.5, -1.0, 0.0, 2.0]])
+    moved, after = cell(cell.initial_state(positions, velocities))
+    np.testing.assert_array_equal(after, velocities)
+    np.testing.assert_array_equal(moved, positions + velocities)

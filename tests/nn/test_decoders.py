@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nn.decoders import ConvSTDecoder
+from nn.decoders import BlackBoxDecoder, ConvSTDecoder
+from nn.optimizers import RMSProp
 from nn.plain import ConvSTDecoderPlain
+from physics_models.base import tf_variable
 from physics_models.physics_net import DECODERS
 
-each_decoder = pytest.mark.parametrize("decoder_class", DECODERS.values())
+each_decoder = pytest.mark.parametrize("decoder_class", [ConvSTDecoder, ConvSTDecoderPlain])
 
 
 def built(decoder_class: type, img_size: int, channels: int, n_objs: int) -> ConvSTDecoderPlain:
@@ -29,7 +31,8 @@ def fixed_sprites(decoder: ConvSTDecoderPlain, template: float, content: float, 
 
 
 def test_the_table_has_the_originals_key():
-    assert DECODERS == {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain}
+    black_box = {"black_box": BlackBoxDecoder}
+    assert DECODERS == {"conv_st_decoder": ConvSTDecoder, "conv_st_decoder_plain": ConvSTDecoderPlain, **black_box}
 
 
 @each_decoder
@@ -81,3 +84,30 @@ def test_mask_logits_are_minus_five_outside_and_one_for_the_background(decoder_c
     np.testing.assert_allclose(masks[:, 3, 3], inside / inside.sum(), rtol=1e-5)
     corner = np.array([weights["outside"], weights["outside"], weights["background"]])
     np.testing.assert_allclose(masks[:, 15, 0], corner / corner.sum(), rtol=1e-5)
+
+
+def test_the_black_box_draws_what_it_is_trained_to():
+    """It learns an object's place from the position alone, in frames whose side is no multiple of four."""
+    tf.keras.utils.set_random_seed(0)
+    decoder = BlackBoxDecoder(10, 1, 1)
+    decoder.build((None, 2))
+    np.testing.assert_array_equal(decoder(tf.constant([[5.0, 5.0]])), np.zeros([1, 10, 10, 1]))  # nothing goes in
+    x, y = np.mgrid[1:9, 1:9].reshape(2, -1)
+    frames = np.zeros([64, 10, 10, 1], np.float32)
+    for i in range(64):
+        frames[i, y[i] - 1 : y[i] + 2, x[i] - 1 : x[i] + 2] = 1.0
+    positions = tf.constant(np.stack([x, y], 1), tf.float32)
+    named = {name: tf_variable(v) for name, v in decoder.named_weights().items()}
+    variables, optimizer = list(named.values()), RMSProp(named, 1e-3)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.reduce_sum(tf.square(decoder(positions) - frames), axis=[1, 2, 3]))
+        return loss, tape.gradient(loss, variables)
+
+    for _ in range(120):
+        loss, gradients = step()
+        optimizer.apply(gradients)
+    one_frame_for_all = np.square(frames - frames.mean(axis=0)).sum((1, 2, 3)).mean()
+    assert loss < 0.7 * one_frame_for_all

@@ -138,7 +138,7 @@ def test_the_config_of_the_network_has_every_setting():
     settings = {
         "color": False, "autoencoder_loss": 3.0, "alt_vel": True, "encoder_type": "conv_encoder",
         "decoder_type": "conv_st_decoder_plain", "recurrent_units": 7, "lstm_layers": 2, "vel_encoder": "gauss_newton",
-        "calibrated_coords": True, "track_objects": True, "mixed_precision": True,
+        "calibrated_coords": True, "track_objects": True, "mixed_precision": True, "separate_gradients": True,
     }  # fmt: skip
     assert {"self", "task", *settings, "kwargs"} == set(inspect.signature(PhysicsNet.__init__).parameters)
     config = json.loads(json.dumps(PhysicsNet(task, **settings).get_config()))

@@ -22,6 +22,7 @@ from physics_models.library import check_video, load_network, predict
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import TASKS, Task
 from physics_models.tf1_checkpoint import write_tf1
+from physics_models.video_lstm import VideoLSTM
 
 ROOT = Path(__file__).parents[2]
 TINY = Task("custom", "spring_ode_cell", 8, 10, input_steps=3, pred_steps=4, img_size=16, n_objs=2)
@@ -210,6 +211,22 @@ def test_a_grey_network_takes_uint8_in_colour():
 def test_videos_that_do_not_fit(net, video):
     with pytest.raises(ExperimentError, match="the video"):
         predict(net, video, 2)
+
+
+def test_a_video_lstm_is_loaded_as_one_and_is_neither_exported_nor_asked_for_positions(tmp_path, capsys):
+    net = VideoLSTM(TINY, recurrent_units=8)
+    net.build_optimizer(1e-3)
+    (tmp_path / "run").mkdir()
+    experiment.write_marker(tmp_path / "run", {}, net.get_config())
+    net.save(tmp_path / "run", {"epoch": 0})
+    loaded, video = load_network(tmp_path / "run"), random_video(2, 8, 16, 16, 3)
+    assert isinstance(loaded, VideoLSTM) and loaded.get_config() == net.get_config()
+    np.testing.assert_array_equal(loaded(net.to_float(video)).output, net(net.to_float(video)).output)
+    with pytest.raises(ExperimentError, match="VideoLSTM has no positions"):
+        predict(loaded, video, 3)
+    with pytest.raises(SystemExit):
+        export.main([str(tmp_path / "run"), str(tmp_path / "out")])
+    assert "VideoLSTM has no positions" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_the_settings_come_from_the_marker(tmp_path):

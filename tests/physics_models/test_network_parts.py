@@ -99,3 +99,50 @@ def test_unknown_parts_are_named(settings):
     (flag, value), task = next(iter(settings.items())), get_task("spring_color", settings.get("cell_type", ""))
     with pytest.raises(ExperimentError, match=f"--{flag}={value}"):
         PhysicsNet(task, **{name: value for name, value in settings.items() if name != "cell_type"})
+
+
+def gradients_of(net: PhysicsNet, term: str, frames: tf.Tensor) -> dict[str, tf.Tensor | None]:
+    """The gradient of one term of the loss by the names of all trained variables."""
+    variables = net.variables_by_name(trainable_only=True)
+    with tf.GradientTape() as tape:
+        loss = net.compute_losses(frames, net(frames))[term]
+    return dict(zip(variables, tape.gradient(loss, list(variables.values()))))
+
+
+@pytest.mark.parametrize("cell_type", ["spring_ode_cell", "lstm"])
+def test_separate_gradients_are_those_of_each_parts_own_loss(cell_type):
+    task = replace(SMALL, cell_type=cell_type)
+    net = PhysicsNet(task, autoencoder_loss=2.5, separate_gradients=True)
+    frames = small_frames()
+    loss, gradients = net.loss_and_gradients(frames)
+    seen = frames[:, :10]
+    recons, pred = (gradients_of(net, term, seen) for term in ("recons_loss", "pred_loss"))
+    np.testing.assert_allclose(loss, net.train_loss(frames), rtol=1e-6)
+    for name, gradient in zip(net.variables_by_name(trainable_only=True), gradients):
+        sees = name.startswith(("net/encoder/", "net/decoder/"))
+        wanted = 2.5 * recons[name] if sees else pred[name]
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4, err_msg=name)
+    # The whole loss has another gradient: the prediction's goes into the encoder as well.
+    net.separate_gradients = False
+    together = dict(zip(recons, net.loss_and_gradients(frames)[1]))
+    name = "net/encoder/dense_2/bias"
+    assert np.abs(together[name] - 2.5 * recons[name]).max() > 1e-3
+    np.testing.assert_allclose(together[name], 2.5 * recons[name] + pred[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_black_box_decoder_has_no_grid_and_no_templates(tmp_path):
+    net = PhysicsNet(SMALL, decoder_type="black_box")
+    net.visualize_sequence(small_frames(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "example0.jpg", "example1.jpg", "animation4.gif", "extra_outputs.npz",
+    }  # fmt: skip
+    with np.load(tmp_path / "extra_outputs.npz") as arrays:
+        assert set(arrays) == {"enc_masks", "masked_objs"}
+    with pytest.raises(ExperimentError, match="--calibrated_coords"):
+        PhysicsNet(SMALL, decoder_type="black_box", calibrated_coords=True)
+
+
+@pytest.mark.parametrize("cell_type", ["lstm", "interaction_network"])
+def test_a_black_box_has_no_state_to_be_fitted(cell_type):
+    with pytest.raises(ExperimentError, match="--vel_encoder=gauss_newton"):
+        PhysicsNet(replace(SMALL, cell_type=cell_type), vel_encoder="gauss_newton")

@@ -126,6 +126,21 @@ def test_found_objects_contribute_and_copied_or_missing_ones_do_not(brightness):
     assert not without_looks.found
 
 
+def test_a_decoder_without_layers_is_judged_by_the_whole():
+    places, frames, found = two_squares(PhysicsNet(TASKS["spring_color"]))
+    net = PhysicsNet(TASKS["spring_color"], decoder_type="black_box")
+    net.encoder = lambda _: SimpleNamespace(positions=tf.constant(places))
+
+    def judge(decoded):
+        net.decoder.call = lambda _: tf.constant(decoded)
+        return supervision.object_contributions(net, frames, found)
+
+    perfect, still = judge(frames), judge(np.zeros_like(frames))
+    assert perfect.found and perfect.explained == pytest.approx(1.0, abs=1e-3)
+    assert not still.found and still.explained == pytest.approx(0.0, abs=1e-3)
+    assert str(perfect).startswith("100.0% of what moves is explained; a black-box decoder")
+
+
 def test_noise_is_no_reason_to_find_nothing():
     net = PhysicsNet(TASKS["spring_color"])
     places, frames, found = two_squares(net)
