@@ -61,6 +61,8 @@ class PhysicsNet(BaseNet):
     loss alone, velocity net and cell by the prediction loss alone.
     """
 
+    encoder_waits = False  # in the stage `autoencoder`: see `supervision.autoencoder_loss`
+
     def __init__(
         self,
         task: Task,

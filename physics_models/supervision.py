@@ -74,10 +74,14 @@ def autoencoder_loss(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(loss, its reconstruction part) of encoding and decoding `frames` [F, H, H, C], each by itself.
 
-    `weight` (1 … 0, see `fade`) scales the supervision; without `found` there is none.
+    `weight` (1 … 0, see `fade`) scales the supervision; without `found` there is none. Where `net` has
+    `encoder_waits`, as much of the reconstruction's gradient is kept from the encoder.
     """
     encoding = net.encoder(frames)
-    recons = reconstruction_error(frames, net.decoder(encoding.positions))
+    positions = encoding.positions
+    if found is not None and net.encoder_waits:
+        positions = weight * tf.stop_gradient(positions) + (1.0 - weight) * positions
+    recons = reconstruction_error(frames, net.decoder(positions))
     if found is None:
         return recons, recons
     return recons + weight * motion_loss(frames, encoding.masks, net.places(encoding.positions), centres, found), recons

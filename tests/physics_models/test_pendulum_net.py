@@ -11,7 +11,8 @@ import tensorflow as tf
 from data_gen.iterators import DataIterator
 from data_gen.pendulum import ENVIRONMENTS, render_pendulum, wrap
 from nn.plain import RotatingDecoder
-from physics_models import experiment
+from physics_models import discovery, experiment, supervision
+from physics_models.base import tf_variable
 from physics_models.library import load_network, predict
 from physics_models.pendulum_net import PendulumNet
 from physics_models.staged import Stage, StagedSettings, StagedTraining, position_step
@@ -123,6 +124,19 @@ def test_the_decoder_turns_its_template_counter_clockwise(angle):
 def test_where_a_rod_is_follows_its_angle(net):
     places = net.places(tf.constant([[0.0], [np.pi / 2], [np.pi]])).numpy()
     assert places == pytest.approx(np.array([[8, 4], [4, 8], [8, 12]]), abs=1e-5)
+
+
+def test_the_encoder_waits_while_it_is_supervised(net):
+    """The reconstruction's gradient by the encoder: none at first, whole after the fade."""
+    frames = net.to_float(data(count=2)["train"].X[:, 0])
+    found = discovery.discover(data(count=12)["train"].X, 1, lambda flat: net.to_float(flat).numpy())
+    kernel = net.encoder.location_net[-1].kernel
+    sizes = []
+    for weight in (1.0, 0.0):
+        with tf.GradientTape() as tape:
+            recons = supervision.autoencoder_loss(net, frames, tf.zeros([2, 1, 2]), tf.constant(weight), found)[1]
+        sizes.append(float(tf.norm(tape.gradient(recons, tf_variable(kernel)))))
+    assert sizes[0] == 0.0 < sizes[1]
 
 
 def test_encoded_angles_have_a_gradient_at_no_direction(net):
