@@ -130,13 +130,11 @@ def control_pendulum(task: str, seeds: list[int]) -> Path:
     for seed in [] if FLAGS.collect else seeds:
         sequences = FLAGS.datapoints or max(control.SEQUENCES)
         place = folder / f"{task}-{sequences}" / f"seed{seed}"
-        if place.with_suffix(".json").is_file():
-            continue
-        exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])
-        if exit_code:
-            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
-        entry = control.measure(task, seed, sequences, place, files_of(task).test)
-        write_entry(place.with_suffix(".json"), entry)
+        if not place.with_suffix(".json").is_file():
+            exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])
+            if exit_code:
+                raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+        control.measure(task, seed, sequences, place, files_of(task).test)
     if not FLAGS.collect:
         control.measure_references(control.ENVIRONMENT[task], folder)
     control.write_runs(folder, report)

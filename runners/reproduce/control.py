@@ -75,15 +75,20 @@ def play(net: PendulumNet | None, environment: str, controller: str, case: Case)
     return {**entry, "picture": case.picture, "stack": machine.describe(machine.stack())}
 
 
-def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path) -> dict[str, Any]:
-    """The entry of the run in `folder`: what it learned, and its returns; every case for seed 0 with all sequences."""
-    net, environment = load_pendulum(folder), ENVIRONMENT[task]
+def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path) -> None:
+    """Write the entry of the run in `folder`: what it learned, and its returns, case by case.
+
+    Every case for seed 0 with all sequences, else the first. Cases that are there already are not played again.
+    """
+    net, environment, file = load_pendulum(folder), ENVIRONMENT[task], folder.with_suffix(".json")
     cases = CASES if seed == 0 and sequences == max(SEQUENCES) else CASES[:1]
-    return {
+    entry = json.loads(file.read_text("utf-8")) if file.is_file() else {
         **describe_run(task, seed, folder), "sequences": sequences, "parameters": net.parameters(),
-        "angle_error": angle_error(net, test_file),
-        "cases": [play(net, environment, "pixels", case) for case in cases],
+        "angle_error": angle_error(net, test_file), "cases": [],
     }  # fmt: skip
+    for case in cases[len(entry["cases"]) :]:
+        entry["cases"].append(play(net, environment, "pixels", case))
+        write_entry(file, entry)
 
 
 def measure_references(environment: str, folder: Path) -> None:
