@@ -152,6 +152,7 @@ def test_grey_frames_have_their_documented_shapes():
     assert trace(TASKS["spring_color"], 100, False) == column(GREY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "task"), [(0, "spring_color"), (1, "3bp_color")])
 def test_the_baselines_have_their_documented_shapes(number, task):
     assert baseline_shapes(TASKS[task]) == list(column(number, BASELINES).values())

@@ -87,7 +87,7 @@ def test_the_fitted_state_and_the_rollout_are_the_environments(net, world):
     assert not np.allclose(still[:, -1], states[:, 3])
 
 
-@pytest.mark.parametrize("noise, tolerance", [(0.0, 0.005), (0.03, 0.03)])
+@pytest.mark.parametrize("noise, tolerance", [(0.0, 0.005), pytest.param(0.03, 0.03, marks=pytest.mark.slow)])
 def test_g_a_and_the_upright_are_learned_from_angles(noise, tolerance):
     """The stage `positions`: 400 steps; all angles counted from 0.3 rad. `noise` in radians."""
     tf.keras.utils.set_random_seed(0)
@@ -152,6 +152,7 @@ def test_the_torques_enter_the_loss(net):
     assert float(net.train_loss((frames, torques))) != float(net.train_loss((frames, -torques)))
 
 
+@pytest.mark.slow
 def test_stages_save_a_network_that_loads_and_predicts(net, tmp_path):
     """All three stages with few steps move every part; the loaded network has the same weights, and predicts."""
     made, before = data(), {name: v.numpy() for name, v in net.variables_by_name(trainable_only=True).items()}

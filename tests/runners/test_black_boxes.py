@@ -40,6 +40,7 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
     return checkpoints.load(folder).arrays
 
 
+@pytest.mark.slow
 def test_a_video_lstm_trains_is_evaluated_and_continues_to_the_same_bits(flags, tmp_path):
     given = [*flags, *VIDEO_LSTM, "--anneal_lr=false"]
     ended = run(given, tmp_path / "whole", "--epochs=2")
@@ -80,8 +81,8 @@ def test_a_video_lstm_takes_the_joint_stage_of_the_staged_schedule(flags, tmp_pa
     "given",
     [
         ["--cell_type=interaction_network"],
-        ["--cell_type=spring_ode_cell", "--decoder_type=black_box"],
-        ["--cell_type=spring_ode_cell", "--separate_gradients"],
+        pytest.param(["--cell_type=spring_ode_cell", "--decoder_type=black_box"], marks=pytest.mark.slow),
+        pytest.param(["--cell_type=spring_ode_cell", "--separate_gradients"], marks=pytest.mark.slow),
     ],
     ids=lambda given: given[-1][2:],
 )
@@ -98,6 +99,7 @@ def test_the_other_models_train_and_are_loaded_with_their_settings(flags, tmp_pa
     assert run_command("paig-plot-run", f"--save_dir={tmp_path}/run").code == 0
 
 
+@pytest.mark.slow
 def test_a_black_box_decoder_goes_through_all_stages(flags, tmp_path):
     """Nothing tells whether such a decoder has found objects: the stages go on."""
     staged = [flag for flag in flags if not re.match("--(base_lr|autoencoder_loss)", flag)]
