@@ -62,8 +62,9 @@ class DataIterator:
 
     @functools.cached_property
     def checksum(self) -> int:
-        """CRC-32 of the frames: a resumed run compares it, so that it continues with the same data."""
-        return zlib.crc32(np.ascontiguousarray(self.X))
+        """CRC-32 of the data: a resumed run compares it, so that it continues with the same ones."""
+        frames = zlib.crc32(np.ascontiguousarray(self.X))
+        return frames if self.Y is None else zlib.crc32(np.ascontiguousarray(self.Y), frames)
 
     def next_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The next (batch_x, batch_y); `batch_y` is None without `Y`.

@@ -213,10 +213,11 @@ class ActuatedPendulumCell(ODECell):
         speed = tf.clip_by_value(speed, -self.max_speed, self.max_speed)
         return positions + h * speed, speed
 
-    def acceleration(self, angle: tf.Tensor, torque: tf.Tensor | float) -> tf.Tensor:
-        """Angular acceleration, radians per second squared: 3g/2·sin(angle) + 3a·torque; the shape of `angle`."""
+    def acceleration(self, angle: tf.Tensor, torque: tf.Tensor | float, gravity: float = 1.0) -> tf.Tensor:
+        """Angular acceleration, radians per second squared: 3g/2·sin(angle) + 3a·torque, g times `gravity`; the shape
+        of `angle`."""
         p = self.parameters()
-        return 1.5 * p["g"] * tf.sin(angle - tf.convert_to_tensor(self.angle_0)) + 3.0 * p["a"] * torque
+        return 1.5 * gravity * p["g"] * tf.sin(angle - tf.convert_to_tensor(self.angle_0)) + 3.0 * p["a"] * torque
 
     def parameters(self) -> dict[str, tf.Tensor]:
         """Gravity `g` (m/s²) and the coefficient of the torque, `a`."""

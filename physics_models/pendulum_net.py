@@ -72,17 +72,18 @@ class PendulumNet(PhysicsNet):
         recons_out, output = tf.split(decoded, [tf.shape(angles)[1], steps], axis=1)
         return Rollout(angles, masks, masked_objects, states, recons_out, output)
 
-    def initial_state(self, enc_pos: tf.Tensor, torques: tf.Tensor | None = None) -> State:
+    def initial_state(self, enc_pos: tf.Tensor, torques: tf.Tensor | None = None, gravity: float = 1.0) -> State:
         """Angle and speed [B, 1] at the last input frame, from angles [B, ≥ L, 1] and `torques` [B, ≥ L − 1].
 
         Least squares: the angles less what the accelerations add to them lie on a line. Without `torques` they are 0.
+        `gravity`: what g is now, by what it was in training.
         """
         inputs, dt = self.task.input_steps, tf.convert_to_tensor(self.cell.dt_x)
         angles = tf.gather(enc_pos[..., 0], range(inputs), axis=1)
         torques = tf.zeros_like(angles) if torques is None else torques
         turned = tf.cumsum(wrap(angles[:, 1:] - angles[:, :-1]), axis=1)
         back = tf.concat([tf.zeros_like(angles[:, :1]), turned], axis=1) - turned[:, -1:]  # from the last frame
-        speeds = dt * tf.cumsum(self.cell.acceleration(angles[:, :-1], torques[:, : inputs - 1]), axis=1)
+        speeds = dt * tf.cumsum(self.cell.acceleration(angles[:, :-1], torques[:, : inputs - 1], gravity), axis=1)
         moved = tf.cumsum(tf.pad(speeds, [[0, 0], [1, 0]]), axis=1) * dt
         line = back - (moved - moved[:, -1:]) + dt * speeds[:, -1:] * tf.range(1.0 - inputs, 1.0)
         time = tf.range(inputs, dtype=tf.float32) - (inputs - 1) / 2  # frames

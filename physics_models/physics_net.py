@@ -204,6 +204,7 @@ class PhysicsNet(BaseNet):
     def places(self, positions: tf.Tensor) -> tf.Tensor:
         """Where the objects are, [F, 2N] in pixels, for what the encoder calls `positions` [F, 2N]: the same."""
         return positions
+
     def loss_and_gradients(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
         """As in `BaseNet`; with `separate_gradients` each part has the gradient of its own term of the loss."""
         if not self.separate_gradients:

@@ -55,23 +55,26 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
 def distribute(net: BaseNet, strategy: tf.distribute.Strategy) -> None:
     """Have `net.train_step`, given the same whole batch in every process, compute a share of it on each replica."""
 
-    def replica_step(frames: tf.Tensor) -> tuple:
+    def replica_step(batch: Any) -> tuple:
         context = tf.distribute.get_replica_context()
-        share, index = tf.shape(frames)[0] // strategy.num_replicas_in_sync, context.replica_id_in_sync_group
-        loss, gradients = net.loss_and_gradients(frames[index * share : (index + 1) * share])
+        share = tf.shape(tf.nest.flatten(batch)[0])[0] // strategy.num_replicas_in_sync
+        first = context.replica_id_in_sync_group * share
+        loss, gradients = net.loss_and_gradients(tf.nest.map_structure(lambda x: x[first : first + share], batch))
         given = [loss, *(gradient for gradient in gradients if gradient is not None)]
         means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, given))
         return next(means), [None if gradient is None else next(means) for gradient in gradients]
 
     @tf.function(autograph=False)
-    def step(frames: tf.Tensor, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
-        means = strategy.run(replica_step, args=(frames,))  # the same on each replica: one is enough
+    def step(batch: Any, optimizer: Any, autoencoder_loss: float) -> tf.Tensor:
+        means = strategy.run(replica_step, args=(batch,))  # the same on each replica: one is enough
         loss, gradients = tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], means)
         net.update(gradients)
         return loss
 
     if strategy.num_replicas_in_sync > 1:
-        net.train_step = lambda frames: step(tf.constant(frames), net.optimizer, net.autoencoder_loss)  # type: ignore
+        net.train_step = lambda batch: step(  # type: ignore
+            tf.nest.map_structure(tf.constant, batch), net.optimizer, net.autoencoder_loss
+        )
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:

@@ -22,7 +22,10 @@ flags.DEFINE(PATH, "out", "", "folder of the pictures; the experiment's by defau
 ACCEPTED_FLAGS = ("save_dir",)
 
 ENLARGE = {"example0.jpg": ("example.png", 2), "templates.jpg": ("templates.png", 6)}
-MEANING = {"log_k": ("k", 1.0), "log_l": ("rest length, pixels", 2.0), "log_g": ("g", 1.0), "logsigma": ("sigma", 1.0)}
+MEANING = {
+    "log_k": ("k", 1.0), "log_l": ("rest length, pixels", 2.0), "log_g": ("g", 1.0), "log_a": ("a", 1.0),
+    "logsigma": ("sigma", 1.0),
+}  # fmt: skip
 
 
 def main(argv: list[str]) -> None:

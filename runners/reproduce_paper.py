@@ -76,6 +76,8 @@ def main(argv: list[str]) -> None:
             raise ExperimentError(f"--{name}: this command sets it for each run; leave it out")
     if not re.fullmatch(r"(\d+(,\d+)*)?", FLAGS.seeds):
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
+    if FLAGS.discovery + FLAGS.legacy + FLAGS.control + FLAGS.figures > 1:
+        raise ExperimentError("--discovery, --legacy, --control, --figures: choose one")
     if FLAGS.control != (FLAGS.task in PENDULUMS):
         raise ExperimentError(f"--control: goes with --task={' or --task='.join(PENDULUMS)}")
     if FLAGS.task and FLAGS.task not in (*SEEDS, *PENDULUMS):
@@ -127,8 +129,10 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
 def control_pendulum(task: str, seeds: list[int]) -> Path:
     """Train `task` for each seed, play the episodes, and write control.md."""
     folder, report = Path(FLAGS.experiments) / "control", Path(FLAGS.report_dir or FLAGS.experiments) / "control.md"
+    if not seeds and not FLAGS.collect:
+        raise ExperimentError("--control: needs --seeds, as in 0,1,2")
     for seed in [] if FLAGS.collect else seeds:
-        sequences = FLAGS.datapoints or max(control.SEQUENCES)
+        sequences = FLAGS.datapoints or control.ALL
         place = folder / f"{task}-{sequences}" / f"seed{seed}"
         if not place.with_suffix(".json").is_file():
             exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])

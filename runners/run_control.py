@@ -35,13 +35,13 @@ def flags() -> CommandParser:
     parser = CommandParser(
         prog="run_control.py", allow_abbrev=False,
         description="Model-predictive control by the cross-entropy method, in the space of encoded states. Prints the "
-        "returns and writes control.json, control.gif (camera, and what the model expected) and control.png.",
+        "returns and writes control_*.json, control_*.gif (camera, and what the model expected) and control_*.png.",
     )  # fmt: skip
     flag = parser.add_argument
     flag("--save_dir", type=expanduser, required=True, help="a run of run_physics.py --task=pendulum; results go there")
     flag("--env", choices=list(ENVIRONMENTS), default="pendulum", help="the authors' environment, or Gymnasium's")
     flag("--episodes", type=int, default=20, help="number of episodes (default: 20)")
-    flag("--goal", default="0", help="angle to reach, radians from upright; or a picture of the pendulum there")
+    flag("--goal", default="0", help="angle to reach, radians from upright; or a picture, as the camera sees it there")
     flag("--gravity", type=float, default=1.0, metavar="FACTOR", help="of the environment, times 10 m/s²")
     flag("--told", choices=["true", "false"], default="true", help="whether the controller is told that factor")
     flag("--controller", choices=CONTROLLERS, default="pixels", help="pixels, or one to compare with: needs no run")
@@ -65,25 +65,47 @@ def control(options: argparse.Namespace) -> list[str]:
     """Play the episodes and write the results; returns the command's output."""
     if options.episodes < 1 or not 0 < options.gravity < math.inf:
         raise ExperimentError(f"--episodes={options.episodes}, --gravity={options.gravity}: must be above 0")
+    if not 0 <= options.seed <= 2**32 - options.episodes:
+        raise ExperimentError(f"--seed={options.seed}: must lie between 0 and 4294967295, for every episode")
     folder, net = Path(options.save_dir), None
     if options.controller == "pixels":
         net = load_pendulum(folder)
-    entry, episodes = run_episodes(
-        net, options.env, options.controller, range(options.seed, options.seed + options.episodes),
-        goal_angle(options.goal, net), options.gravity, options.told == "true", progress=True,
-    )  # fmt: skip
+    goal = goal_angle(options.goal, net)
+    check_goal(goal, options.gravity)
     make_folder(folder)
-    text = json.dumps(entry, indent=1)
-    write_atomically(folder / "control.json", lambda file: file.write(text.encode()))
-    plot_returns(entry, folder / "control.png")
+    entry, episodes = run_episodes(
+        net, options.env, options.controller, range(options.seed, options.seed + options.episodes), goal,
+        options.gravity, options.told == "true", progress=True,
+    )  # fmt: skip
+    stem, text = folder / file_stem(entry), json.dumps(entry, indent=1)
+    write_atomically(f"{stem}.json", lambda file: file.write(text.encode()))
+    plot_returns(entry, Path(f"{stem}.png"))
     if net is not None:
-        viz.gif(folder / "control.gif", [viz.gallery(np.stack(pair), 2) for pair in episodes[0].controller.views])
+        viz.gif(f"{stem}.gif", [viz.gallery(np.stack(pair), 2) for pair in episodes[0].controller.views])
     error = f" ± {entry['standard_error']:.1f}" if entry["standard_error"] is not None else ""
     known = f"g {entry['g']:.3f}, a {entry['a']:.3f}; " if net is not None else ""
     return [
         f"{options.env}, {options.controller}, goal {entry['goal']:.3f} rad, gravity × {options.gravity:g}: {known}"
-        f"return {entry['mean']:.1f}{error} over {options.episodes} episodes; written to {folder}/control.*"
+        f"return {entry['mean']:.1f}{error} over {options.episodes} episodes; written to {stem}.*"
     ]
+
+
+def file_stem(entry: dict[str, Any]) -> str:
+    """The name of the files of an entry, without ending: another one for every setting."""
+    parts = ["control", entry["environment"], entry["controller"]]
+    parts += [f"goal{entry['goal']:.3g}"] if entry["goal"] else []
+    parts += [f"gravity{entry['gravity']:g}"] if entry["gravity"] != 1.0 else []
+    return "_".join([*parts, *([] if entry["told"] else ["untold"])])
+
+
+def check_goal(goal: float, gravity: float) -> None:
+    """Raise `ExperimentError` for a goal where the largest torque does not hold the pendulum."""
+    if not holdable(goal, 10.0 * gravity):
+        largest = min(2.0 * MAX_TORQUE / (10.0 * gravity), 1.0)
+        raise ExperimentError(
+            f"--goal: {goal:.2f} rad cannot be held: the largest torque holds |sin(angle)| up to {largest:.2f}, "
+            f"{math.asin(largest):.2f} rad from upright or from hanging down"
+        )
 
 
 def run_episodes(
@@ -92,23 +114,16 @@ def run_episodes(
 ) -> tuple[dict[str, Any], list[Episode]]:
     """Play an episode for each of `seeds`; returns what is recorded of them, and the episodes.
 
-    Rewards count from `goal`; the controller aims at `aimed_at` where that is given.
-
-    Raises `ExperimentError` for a goal where the largest torque does not hold the pendulum, `DataError` for an
+    Rewards count from `goal`; the controller aims at `aimed_at` where that is given. Raises `DataError` for an
     environment that is not installed.
     """
-    if not holdable(goal, 10.0 * gravity):
-        largest = math.asin(min(2.0 * MAX_TORQUE / (10.0 * gravity), 1.0))
-        raise ExperimentError(
-            f"--goal: {goal:.2f} rad cannot be held: the largest torque holds |angle| up to {largest:.2f} rad, or as "
-            "near to hanging down"
-        )
     world = ENVIRONMENTS[environment](gravity, net.task.img_size if net else 64)
-    make = reference(controller, environment, gravity, goal) if net is None else None
+    make = reference(controller, environment, gravity, goal, told) if net is None else None
     episodes = []
     for seed in seeds:
         aim = goal if aimed_at is None else aimed_at
-        acting = make(seed) if make else FromPixels(net, environment, aim, seed, gravity if told else 1.0)
+        known = gravity if told else 1.0
+        acting = make(seed) if make else FromPixels(net, environment, aim, seed, known, record=not episodes)
         episodes.append(play(world, acting, seed, goal))
         if progress:
             print(f"episode {len(episodes)} of {len(seeds)}: return {episodes[-1].total:.1f}", file=sys.stderr)
@@ -145,9 +160,12 @@ def angle_of_picture(path: Path, net: PendulumNet | None) -> float:
         raise ExperimentError(f"--goal={path}: a picture needs --controller=pixels")
     side = net.task.img_size
     try:
-        picture = Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-    except OSError as error:
+        picture = Image.open(path).convert("RGB")
+    except Exception as error:  # Pillow raises a dozen kinds for damage
         raise ExperimentError(f"--goal={path}: neither an angle in radians nor a picture ({error})") from error
+    if picture.width != picture.height:
+        raise ExperimentError(f"--goal={path}: {picture.width}×{picture.height} pixels; give a square, as the camera's")
+    picture = picture.resize((side, side), Image.Resampling.BILINEAR)
     return float(see_angle(net, np.asarray(picture)) - net.cell.angle_0.numpy())
 
 

@@ -300,6 +300,8 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
         logger.info("%s: generated in %.1f s", file, statistics["seconds"])
     splits = ("train", "valid", "test") if length == "train" else ("test",)
     data = get_iterators(file, datapoints=FLAGS.datapoints if length == "train" else 0, seed=FLAGS.seed, splits=splits)
+    if task.name in PENDULUMS and any(iterator.Y is None for iterator in data.values()):
+        raise DataError(f"{file}: has no array {splits[0]}_actions; python -m data_gen --task={task.name} makes it")
     _, n_frames, size, _, channels = data["test"].X.shape
     task.check_frames(n_frames, str(file))
     if size != task.img_size:

@@ -24,12 +24,15 @@ class FromPixels:
     """The paper's controller: encodes each frame, estimates the state, plans with the learned g and a.
 
     `told` multiplies the learned g: what the controller is told of a gravity that has changed since the training.
-    `expected` is the frame that the model expects next; `views` has a pair (seen, expected) for each step.
+    With `record`, `views` has for each step a pair of frames [H, H, C]: what is seen, and what was expected.
     """
 
-    def __init__(self, net: PendulumNet, environment: str, goal: float, seed: int, told: float = 1.0):
+    def __init__(
+        self, net: PendulumNet, environment: str, goal: float, seed: int, told: float = 1.0, record: bool = False
+    ):
         learned = net.parameters()
         self.net, self.angle_0 = net, float(net.cell.angle_0.numpy())
+        self.told, self.record = told, record
         self.model = Model(ENVIRONMENTS[environment], told * learned["g"], learned["a"])
         self.planner = CrossEntropyPlanner(self.model, goal, seed)
         self.angles: list[float] = []  # of the last frames, seen from the learned upright
@@ -44,9 +47,11 @@ class FromPixels:
         angle, speed = self.estimate()
         torque = self.planner.torque(angle, speed)
         self.torques.append(torque)
-        self.views.append((frame / 255.0, frame / 255.0 if self.expected is None else self.expected))
-        following = self.model.world.advance(angle, speed, torque, self.model.g, self.model.a)[0]
-        self.expected = draw_angle(self.net, following + self.angle_0)
+        if self.record:
+            seen = self.net.to_float(tf.constant(frame)).numpy()
+            self.views.append((seen, seen if self.expected is None else self.expected))
+            following = self.model.world.advance(angle, speed, torque, self.model.g, self.model.a)[0]
+            self.expected = draw_angle(self.net, following + self.angle_0)
         return torque
 
     def estimate(self) -> tuple[float, float]:
@@ -58,7 +63,7 @@ class FromPixels:
             return float(last[-1]), float(speed)
         turned = tf.constant(last[None, :, None] + self.angle_0, tf.float32)
         known = tf.constant([self.torques[-(count - 1) :]], tf.float32)
-        angle, speed = _state(self.net, turned, known)
+        angle, speed = _state(self.net, turned, known, tf.constant(self.told, tf.float32))
         return float(angle) - self.angle_0, float(speed)
 
 
@@ -77,19 +82,21 @@ class Blind:
     """Torques at random, or none."""
 
     def __init__(self, largest: float, seed: int = 0):
-        self.largest, self.random = largest, np.random.RandomState(seed)
+        self.largest, self.random = largest, np.random.RandomState([seed, 1])
 
     def torque(self, world: PendulumPixels) -> float:
         """Choose."""
         return float(self.random.uniform(-self.largest, self.largest))
 
 
-def reference(name: str, environment: str, gravity: float, goal: float) -> Callable[[int], Controller]:
+def reference(
+    name: str, environment: str, gravity: float, goal: float, told: bool = True
+) -> Callable[[int], Controller]:
     """The controller `name` for an episode's seed: none, random, state (cross-entropy method) or programming.
 
-    It is given the true state and the true gravity, `gravity` times 10 m/s².
+    It is given the true state, and the true gravity, `gravity` times 10 m/s², where it is `told`.
     """
-    model = Model(ENVIRONMENTS[environment], 10.0 * gravity)
+    model = Model(ENVIRONMENTS[environment], 10.0 * (gravity if told else 1.0))
     if name == "programming":
         planner = DynamicProgramming(model, goal)
         return lambda seed: FromState(planner)
@@ -128,8 +135,8 @@ def _decode(net: PendulumNet, angle: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _state(net: PendulumNet, angles: tf.Tensor, torques: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    angle, speed = net.initial_state(angles, torques)
+def _state(net: PendulumNet, angles: tf.Tensor, torques: tf.Tensor, gravity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    angle, speed = net.initial_state(angles, torques, gravity)
     return angle[0, 0], speed[0, 0]
 
 

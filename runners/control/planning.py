@@ -27,11 +27,12 @@ class CrossEntropyPlanner:
     of them, `rounds` times. The noise of a plan is correlated in time.
     """
 
-    horizon, samples, rounds, elites, correlation = 50, 500, 3, 50, 0.9
+    horizon, samples, rounds, elites, correlation = 50, 500, 5, 50, 0.9
     smallest_spread = 0.05
 
     def __init__(self, model: Model, goal: float = 0.0, seed: int = 0):
-        self.model, self.goal, self.random = model, goal, np.random.RandomState(seed)
+        self.model, self.goal = model, goal
+        self.random = np.random.RandomState([seed, 1])  # not the stream that the episode starts from
         self.plan = np.zeros(self.horizon)
 
     def torque(self, angle: float, speed: float) -> float:
@@ -40,7 +41,7 @@ class CrossEntropyPlanner:
         best, best_return = mean, -np.inf
         for _ in range(self.rounds):
             plans = np.clip(mean + spread * self._noise(), -MAX_TORQUE, MAX_TORQUE)
-            plans[0] = mean
+            plans[0], plans[1] = mean, best
             returns = self.returns(angle, speed, plans)
             elite = np.argsort(returns)[-self.elites :]
             mean, spread = plans[elite].mean(0), plans[elite].std(0) + self.smallest_spread

@@ -22,7 +22,7 @@ from runners.run_base import logger
 from runners.run_control import load_pendulum, run_episodes
 
 ENVIRONMENT = {"pendulum": "pendulum", "pendulum_gymnasium": "gymnasium"}  # by task
-SEQUENCES = (100, 300, 1000, 5000)
+ALL = 5000  # sequences
 EPISODES = 20
 TRUE = {"g": 10.0, "a": 1.0}
 REFERENCES = ("none", "random", "state", "programming")
@@ -47,8 +47,8 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case(), Case(gravity=1.4), Case(gravity=1.4, told=False), Case(gravity=0.5), Case(goal=-0.4), Case(goal=0.3),
-    Case(goal=0.3, picture=True), Case(goal=np.pi),
+    Case(), Case(gravity=1.4), Case(gravity=1.4, told=False), Case(goal=0.3), Case(goal=0.3, picture=True),
+    Case(gravity=0.5), Case(goal=-0.4), Case(goal=np.pi), Case(gravity=2.0),
 )  # fmt: skip
 
 
@@ -81,12 +81,13 @@ def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path)
     Every case for seed 0 with all sequences, else the first. Cases that are there already are not played again.
     """
     net, environment, file = load_pendulum(folder), ENVIRONMENT[task], folder.with_suffix(".json")
-    cases = CASES if seed == 0 and sequences == max(SEQUENCES) else CASES[:1]
+    cases = CASES if seed == 0 and sequences == ALL else CASES[:1]
     entry = json.loads(file.read_text("utf-8")) if file.is_file() else {
         **describe_run(task, seed, folder), "sequences": sequences, "parameters": net.parameters(),
         "angle_error": angle_error(net, test_file), "cases": [],
     }  # fmt: skip
-    for case in cases[len(entry["cases"]) :]:
+    done = [Case(*(played[name] for name in Case._fields)) for played in entry["cases"]]
+    for case in [case for case in cases if case not in done]:
         entry["cases"].append(play(net, environment, "pixels", case))
         write_entry(file, entry)
 
@@ -97,7 +98,8 @@ def measure_references(environment: str, folder: Path) -> None:
         file = folder / f"{environment}-{controller}.json"
         if file.is_file():
             continue
-        cases = CASES[:1] if controller in ("none", "random") else [c for c in CASES if c.told and not c.picture]
+        cases = [case for case in CASES if not case.picture and (case.told or controller == "state")]
+        cases = cases[:1] if controller in ("none", "random") else cases
         write_entry(file, {"cases": [play(None, environment, controller, case) for case in cases]})
 
 
@@ -111,6 +113,7 @@ def describe(entry: dict[str, Any]) -> str:
 def write_runs(folder: Path, report: Path) -> None:
     """Replace the tables of the page `report` by those of all entries in `folder`."""
     runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/seed*.json"))]
+    runs.sort(key=lambda run: (run["task"], -run["sequences"], run["seed"]))  # the table of cases takes the first
     others = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*-*.json"))]
     if not runs:
         raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")

@@ -147,6 +147,22 @@ def test_encoded_angles_have_a_gradient_at_no_direction(net):
     assert np.isfinite(tape.gradient(angle, xy).numpy()).all()
 
 
+def test_a_walk_with_true_angles_gives_true_states(monkeypatch):
+    """`call` rolls out under the torques that follow the input frames, and decodes; both terms are in the loss."""
+    net = PendulumNet(TASK, autoencoder_loss=3.0)
+    set_parameters(net, 10.0, 1.0)
+    angles, speeds, torques = motion(300, 14)
+    slow = np.abs(speeds).max(1) < 7.0
+    true = tf.constant(wrap(angles[slow, :10, None]), tf.float32)
+    monkeypatch.setattr(net, "encode", lambda frames: (true, None, None))
+    batch = tf.zeros([slow.sum(), 14, 16, 16, 3]), tf.constant(torques[slow])
+    out = net.call(batch)
+    assert np.abs(wrap(out.pos_vel_seq.numpy()[..., 0] - angles[slow, 2:])).max() < 5e-3
+    losses = net.compute_losses((batch[0][:, :10], batch[1]), out._replace(output=out.output[:, :7]))
+    wanted = float(losses["pred_loss"] + 3.0 * losses["recons_loss"])
+    assert float(net.train_loss(batch)) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_the_torques_enter_the_loss(net):
     frames, torques = net.to_float(data()["train"].take(slice(4)))
     assert float(net.train_loss((frames, torques))) != float(net.train_loss((frames, -torques)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import Ended, run_command
 
@@ -47,7 +48,7 @@ def test_a_run_from_the_frames_to_an_episode(data, tmp_path, monkeypatch):
         monkeypatch.setattr(CrossEntropyPlanner, name, value)
     ended = run_command("paig-run-control", f"--save_dir={folder}", "--episodes=2")
     assert ended.code == 0, ended.err
-    assert {"control.json", "control.gif", "control.png"} <= {path.name for path in folder.iterdir()}
+    assert len(list(folder.glob("control_pendulum_pixels.*"))) == 3  # .json, .gif, .png
 
 
 @pytest.mark.parametrize("flag", ("--alt_vel=true", "--vel_encoder=gauss_newton", "--model=VideoLSTM",
@@ -56,3 +57,14 @@ def test_flags_of_positions_are_refused(data, tmp_path, flag):
     ended = run(data, tmp_path / "run", flag)
     assert ended.code == 1 and flag.split("=")[0] in ended.err and ended.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_without_torques_is_named(data, tmp_path):
+    recipe = PENDULUMS["pendulum"]
+    for file in (recipe.train_file, recipe.test_file):
+        with np.load(data / file) as whole:
+            arrays = {name: whole[name] for name in whole if not name.endswith("_actions")}
+        (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(tmp_path / "data" / file, **arrays)
+    ended = run(tmp_path / "data", tmp_path / "run", "--color=true", "--batch_size=2")
+    assert ended.code == 1 and "_actions" in ended.err and ended.err.count("\n") == 1

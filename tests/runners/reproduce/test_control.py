@@ -70,8 +70,9 @@ def test_a_run_is_measured_case_by_case_and_not_twice(net, test_file, tmp_path, 
 
 
 def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
-    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file)
     control.measure("pendulum", 1, 300, tmp_path / "pendulum-300" / "seed1", test_file)
+    net.cell.log_g.assign(2.0)
+    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file)
     control.measure_references("pendulum", tmp_path)
     page = tmp_path / "control.md"
     page.write_text("# Kept\n\n")
@@ -84,6 +85,11 @@ def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
     entry = json.loads((tmp_path / "pendulum-5000" / "seed0.json").read_text())["cases"][1]
     shown = f"{entry['mean']:.1f} ± {entry['standard_error']:.1f}"
     (row,) = [row for row in rows if row[1] == "goal upright, gravity × 1.4, told"]
+    whole = json.loads((tmp_path / "pendulum-5000" / "seed0.json").read_text())["cases"][0]
+    (upright,) = [row for row in rows if row[1] == "goal upright, gravity × 1"]
+    assert upright[2] == f"{whole['mean']:.1f} ± {whole['standard_error']:.1f}"
+    (told,) = [row for row in rows if row[1] == "goal upright, gravity × 1.4, not told"]
+    assert "–" not in (told[2], told[5]) and told[6] == "–"
     assert row[2] == shown and "–" not in (row[2], row[5], row[6]) and row[3] == "–"
     assert set(PENDULUMS) == set(control.ENVIRONMENT)
 
