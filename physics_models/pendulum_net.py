@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from nn.blocks import layer_names
 from nn.cells import ActuatedPendulumCell, State
 from nn.encoders import AngleEncoder
 from nn.plain import RotatingDecoder
@@ -49,6 +48,7 @@ class PendulumNet(PhysicsNet):
         self.track_objects, self.separate_gradients, self.vel_encoder = False, False, "gauss_newton"
         self.encoder = AngleEncoder(task.img_size, self.channels, task.n_objs, mixed_precision)
         self.decoder = RotatingDecoder(task.img_size, self.channels, task.n_objs)
+        self.init_vel = None  # `initial_state` has no weights
         self.cell = ActuatedPendulumCell(task.n_objs, task.img_size)
         batch = tf.TensorSpec(self.frame_shape, tf.float32), tf.TensorSpec([None, None], tf.float32)
         self.eval_step = tf.function(self._eval_step, input_signature=[batch], autograph=False)
@@ -135,15 +135,3 @@ class PendulumNet(PhysicsNet):
     def frames_of(self, batch: Batch) -> tf.Tensor:
         """The frames of a batch."""
         return batch[0]
-
-    def named_variables(self) -> dict[str, tf.Variable]:
-        """Every variable by name: the parts' as in the original, the cell's under `actuated_pendulum_cell`."""
-        parts = [
-            ("encoder", layer_names("conv2d", self.encoder.unet.convs)),
-            ("encoder", layer_names("conv2d_transpose", self.encoder.unet.deconvs)),
-            ("encoder", layer_names("dense", self.encoder.location_net)),
-            ("decoder", self.decoder.named_weights()),
-            (self.task.cell_type, self.cell.named_weights()),
-        ]
-        return {f"net/{scope}/{name}": variable for scope, names in parts for name, variable in names.items()}
-

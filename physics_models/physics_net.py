@@ -230,7 +230,7 @@ class PhysicsNet(BaseNet):
             ("encoder", layer_names("conv2d_transpose", self.encoder.unet.deconvs)),
             ("encoder", layer_names("dense", self.encoder.location_net)),
             ("decoder", self.decoder.named_weights()),
-            ("init_vel", layer_names("dense", self.init_vel.net)),
+            ("init_vel", layer_names("dense", self.init_vel.net if self.init_vel else [])),
             (self.task.cell_type, self.cell.named_weights()),
         ]
         return {f"net/{scope}/{name}": variable for scope, names in parts for name, variable in names.items()}
