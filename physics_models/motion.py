@@ -21,7 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 BACKGROUND_FRAMES = 500  # random frames of which the median is taken
-BRIGHT_PIXELS = 5  # the fifth largest difference of a frame is what its brightest object differs by
+# The fifth largest difference of a frame is what its brightest object differs by; where the object has fewer pixels,
+# half of the largest.
+BRIGHT_PIXELS, BRIGHT_SHARE = 5, 0.5
 MOVING, STILL = 0.15, 0.1  # of that difference: above a pixel is moving, below it is still
 NOISE_QUANTILE, NOISE_FACTOR = 0.8, 3.0  # of the differences; a pixel moves if it differs by that many times as much
 NOISE_LIMITS = 0.5  # of the largest difference: the noise raises the threshold up to there
@@ -80,7 +82,8 @@ def find_scene(frames: np.ndarray, random: np.random.RandomState) -> Scene:
     background = np.median(some, axis=0).astype(np.float32)
     squares = np.square(some - background).sum(-1)
     flat = np.sqrt(squares).reshape(len(some), -1)
-    bright = float(np.median(np.partition(flat, -BRIGHT_PIXELS, axis=1)[:, -BRIGHT_PIXELS]))
+    fifth = np.partition(flat, -BRIGHT_PIXELS, axis=1)[:, -BRIGHT_PIXELS]
+    bright = float(np.median(np.maximum(fifth, BRIGHT_SHARE * flat.max(axis=1))))
     spread = NOISE_FACTOR * float(np.quantile(flat, NOISE_QUANTILE))
     # Objects that cover more than a fifth of the frame must not pass for noise.
     noise = min(spread, NOISE_LIMITS * bright)

@@ -19,6 +19,9 @@ from physics_models.physics_net import PhysicsNet, squared_error
 
 FADE = (0.5, 0.7)  # of the stage's steps: the supervision is whole until the first, gone from the second on
 MASKS, BACKGROUND, POSITIONS = 5.0, 1.0, 0.3  # weights; the last one per px²
+# Pixels of an object: below, the background's weight rises by the square. Else masks that are open everywhere win: a
+# ball of four pixels was not found within 1000 steps.
+SMALL = 16.0
 EXPLAINED, IN_USE = 0.5, 0.25  # see `Verdict.found`
 TINY = 1e-6
 
@@ -41,7 +44,8 @@ def motion_loss(
     `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's. In clear frames, a moving pixel
     belongs to the nearest centre: 5 times the mean of −log mask over an object's pixels, averaged over the objects,
     and 0.3 times the squared distances of the positions from the centres. In all frames, once the mean of −log of
-    the background's mask over the still pixels. Where objects look the same, each frame's best assignment counts.
+    the background's mask over the still pixels, or more where objects are `SMALL`. Where objects look the same, each
+    frame's best assignment counts.
     """
     n_objs, scene = found.n_objs, found.scene
     strength = tf.norm(frames - scene.background, axis=-1)  # [F, H, H]
@@ -55,7 +59,8 @@ def motion_loss(
     near = tf.cast(tf.reduce_min(distance, axis=2) < 2 * (frames.shape[1] / 4) ** 2, tf.float32)
     owned = nearest * (near * tf.cast(strength > scene.moving_above, tf.float32))[..., None]
     logs = -tf.math.log(masks + TINY)
-    label = tf.einsum("fhwk,fhwj->fkj", owned, logs[..., :n_objs]) / (tf.reduce_sum(owned, [1, 2])[..., None] + TINY)
+    areas = tf.reduce_sum(owned, [1, 2])  # [F, N]
+    label = tf.einsum("fhwk,fhwj->fkj", owned, logs[..., :n_objs]) / (areas[..., None] + TINY)
     away = tf.math.squared_difference(centres[:, :, None], tf.reshape(positions, [-1, 1, n_objs, 2]))
     pairs = MASKS / n_objs * label + POSITIONS * tf.reduce_sum(away, axis=-1)  # [F, centre, mask]
     if found.kinds is not None and not found.kinds.distinct:
@@ -66,7 +71,9 @@ def motion_loss(
     still = tf.cast(strength < scene.still_below, tf.float32)
     outside = tf.reduce_sum(still * logs[..., n_objs], [1, 2]) / (tf.reduce_sum(still, [1, 2]) + TINY)
     objects = tf.reduce_mean(tf.where(clear, best, 0.0)) / max(found.clear, motion.MIN_CLEAR)
-    return objects + BACKGROUND * tf.reduce_mean(outside)
+    area = tf.where(tf.reduce_any(clear), tf.reduce_mean(areas[clear]), SMALL)
+    weight = BACKGROUND * tf.square(SMALL / tf.clip_by_value(area, 1.0, SMALL))
+    return objects + weight * tf.reduce_mean(outside)
 
 
 def autoencoder_loss(

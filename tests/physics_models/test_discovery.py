@@ -49,6 +49,17 @@ def test_colors_are_no_condition_but_an_rgb_video_is_as_good():
     assert found.kinds.distinct and errors(found, positions).max() < 1.0
 
 
+def test_of_an_object_of_four_pixels_noise_does_not_count_as_moving():
+    random = np.random.RandomState(0)
+    frames = np.full((40, SIDE, SIDE, 3), 0.5, np.float32) + random.normal(0, 0.005, (40, SIDE, SIDE, 3))
+    corners = random.randint(0, SIDE - 1, (40, 2))
+    for frame, (y, x) in zip(frames, corners):
+        frame[y : y + 2, x : x + 2, 0] += 0.2
+    scene = motion.find_scene(frames.astype(np.float32), np.random.RandomState(0))
+    moving = np.linalg.norm(frames - scene.background, axis=-1) > scene.moving_above
+    assert 4 * 40 <= moving.sum() < 4.4 * 40
+
+
 def test_frames_in_which_objects_touch_or_hide_each_other_have_no_centres():
     frames, _ = made_video([PLUS, DISC])
     scene = motion.find_scene(to_float(frames.reshape(-1, SIDE, SIDE, 1)), np.random.RandomState(0))

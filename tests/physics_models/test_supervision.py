@@ -61,6 +61,19 @@ def test_the_loss_is_zero_for_perfect_masks_and_positions_and_punishes_each_faul
     assert loss_of(two_objects, masks=np.eye(3, dtype=np.float32)[np.full(masks.shape[:3], 2)]) > 20.0  # all background
 
 
+@pytest.mark.parametrize("side, weight", [(2, 16.0), (4, 1.0), (6, 1.0)])
+def test_of_a_small_object_the_still_pixels_weigh_more(side, weight):
+    """Masks that are half open everywhere; the object is a square."""
+    frames = np.zeros([1, SIDE, SIDE, 1], np.float32)
+    frames[:, 6 : 6 + side, 6 : 6 + side] = 1.0
+    centres = np.full([1, 1, 2], 6 + side / 2, np.float32)
+    scene = motion.Scene(np.zeros([SIDE, SIDE, 1], np.float32), 1.0, 0.25, 0.1, 0.0)
+    found = Discovery(scene, {1: motion.Kinds(np.ones([1, 1]), 1.0, 1.0, np.inf, 0.0)}, centres[None], 1)
+    masks, positions = np.full([1, SIDE, SIDE, 2], 0.5, np.float32), tf.constant(centres[:, 0])
+    loss = supervision.motion_loss(tf.constant(frames), tf.constant(masks), positions, tf.constant(centres), found)
+    assert float(loss) == pytest.approx((5.0 + weight) * np.log(2), rel=1e-3)
+
+
 def test_where_objects_look_the_same_each_frame_has_its_best_naming(two_objects):
     found, _, masks, centres = two_objects
     same = certain(found, ratio=1.2, ambiguous=0.15)
