@@ -7,7 +7,6 @@ The paper's code for it was never published. `PendulumPixels` follows the enviro
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -212,6 +211,6 @@ def tip_angle(positions: np.ndarray, side: int) -> np.ndarray:
     return np.arctan2(side / 2 - positions[..., 0], side / 2 - positions[..., 1])
 
 
-def holdable(angle: float, g: float, a: float = 1.0) -> bool:
-    """Whether the largest torque holds the rod at `angle`: |sin(angle)| ≤ 2a·2/g."""
-    return abs(math.sin(angle)) <= 2.0 * a * MAX_TORQUE / g
+def largest_held(g: float, a: float = 1.0) -> float:
+    """The largest |sin(angle)| at which the largest torque holds the rod: 2a·2/g, at most 1."""
+    return min(2.0 * a * MAX_TORQUE / g, 1.0)

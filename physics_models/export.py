@@ -17,6 +17,7 @@ import tensorflow as tf
 from physics_models.errors import CommandParser, run_command
 from physics_models.library import load_network, traced
 from physics_models.memory_files import copy_out, memory_folder
+from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.tf1_checkpoint import write_folder
 
@@ -67,12 +68,14 @@ def export(source: str | Path, dest: str | Path) -> list[str]:
             copy_out(memory, folder)
 
     write_folder(dest, write)
+    shape = f"[B, at least {net.task.input_steps}, {net.task.img_size}, {net.task.img_size}, {net.channels}]"
+    free = ["  # positions are the pendulum's angles; it moves without torque"] * isinstance(net, PendulumNet)
     pattern = set("[\\") & set(str(Path(dest).resolve()))
-    size = f"{net.task.img_size}, {net.task.img_size}, {net.channels}"
     return [
         f"{dest}: task {net.task.name}; with TensorFlow alone:",
         f"  model = tf.saved_model.load({str(dest)!r})",
-        f"  model.predict(frames, 100)  # float32 [B, at least {net.task.input_steps}, {size}] in [0, 1], and steps",
+        f"  model.predict(frames, 100)  # float32 {shape} in [0, 1], and steps",
+        *free,
         "  model.parameters()",
         *(["note: TensorFlow does not load from a path with [ or \\ in it: rename it first"] if pattern else []),
     ]

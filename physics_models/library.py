@@ -81,7 +81,8 @@ def predict(net: PhysicsNet, video: np.ndarray, steps: int = 100) -> np.ndarray:
     """The `steps` frames that follow the last frame of `video`, float32 [B, steps, H, H, C] in [0, 1].
 
     `video` is [B, T, H, H, C], or [T, H, H, C] with a result [steps, H, H, C]: uint8, or floating point in [0, 1]. Only
-    its last L frames are used. Raises `ExperimentError` for a video that does not fit the network, or is too short.
+    its last L frames are used; a pendulum moves on without torque. Raises `ExperimentError` for a video that does not
+    fit the network, or is too short.
     """
     frames = np.asarray(video)[None] if np.ndim(video) == 4 else np.asarray(video)
     check_video(net, frames)

@@ -211,9 +211,8 @@ class StagedTraining:
         self.verdict = verdict = supervision.object_contributions(self.net, self._to_float(some), found)
         logger.info("stage - autoencoder: %s", verdict)
         if not verdict.found and len(verdict.contributions) and len(self.stages) > 1:
-            raise ExperimentError(
-                f"{verdict}; see {self.save_dir}/objects.png, and try another --n_objs, --autoencoder_steps or --seed"
-            )
+            another = "--n_objs, " * (self.net.task.name == "custom") + "--autoencoder_steps or --seed"
+            raise ExperimentError(f"{verdict}; see {self.save_dir}/objects.png, and try another {another}")
 
     def _positions(self) -> None:
         """Stage (b): velocity net and physics, fitted to the positions of all frames, encoded once."""

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from data_gen.errors import DataError
-from data_gen.pendulum import ENVIRONMENTS, MAX_TORQUE, holdable
+from data_gen.pendulum import ENVIRONMENTS, largest_held
 from physics_models import viz
 from physics_models.errors import CommandParser, ExperimentError, reporting
 from physics_models.experiment import make_folder, write_atomically
@@ -100,8 +100,8 @@ def file_stem(entry: dict[str, Any]) -> str:
 
 def check_goal(goal: float, gravity: float) -> None:
     """Raise `ExperimentError` for a goal where the largest torque does not hold the pendulum."""
-    if not holdable(goal, 10.0 * gravity):
-        largest = min(2.0 * MAX_TORQUE / (10.0 * gravity), 1.0)
+    largest = largest_held(10.0 * gravity)
+    if abs(math.sin(goal)) > largest:
         raise ExperimentError(
             f"--goal: {goal:.2f} rad cannot be held: the largest torque holds |sin(angle)| up to {largest:.2f}, "
             f"{math.asin(largest):.2f} rad from upright or from hanging down"

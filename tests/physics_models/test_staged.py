@@ -185,7 +185,7 @@ def test_a_fitted_state_leaves_the_bouncing_balls_nothing_to_fit(data, tmp_path,
 
 def test_where_the_objects_are_not_found_the_later_stages_do_not_begin(data, tmp_path, quick, monkeypatch):
     monkeypatch.setattr(supervision.Verdict, "found", False)
-    with pytest.raises(ExperimentError, match="not found.*--n_objs.*--seed"):
+    with pytest.raises(ExperimentError, match="not found.*another --autoencoder_steps.*--seed"):
         training(data, tmp_path).run()
     assert checkpoints.load(tmp_path).progress["stage_step"] == 3  # what was trained is kept
     alone = training(data, tmp_path / "alone", schedule="autoencoder")
