@@ -158,10 +158,10 @@ def test_a_film_that_is_fitted_in_part_says_so():
     assert "a.mp4: only 0.5 to 1.45 s is fitted" in run_video.shown_part(film, slice(10, 30)).warnings[0]
 
 
-def real(tmp_path, name: str, *arguments: str):
-    """The command's exit code and report.json for a film of `tests/films`."""
+def real(tmp_path, film: str | Path, *arguments: str):
+    """The command's exit code and report.json for a film, by its name in `tests/films` or by its path."""
     save_dir = f"--save_dir={tmp_path / 'out'}"
-    ended = run_command("paig-run-video", str(FILMS / name), "--system=pendulum", save_dir, *arguments)
+    ended = run_command("paig-run-video", str(FILMS / film), "--system=pendulum", save_dir, *arguments)
     return ended.code, json.loads((tmp_path / "out" / "report.json").read_text())
 
 
@@ -181,6 +181,48 @@ def test_the_filmed_apple(tmp_path, seed):
             capture_output=True, text=True, timeout=120, check=True,
         ).stdout  # fmt: skip
         assert dom.count("<img") == 3 and "g/L = 9." in dom
+
+
+def derive(folder: Path, name: str, *arguments: str) -> Path:
+    """The apple's film as ffmpeg makes it with `arguments`."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    folder.mkdir(exist_ok=True)
+    source = ["-i", str(FILMS / "red_apple_pendulum.mp4")]
+    subprocess.run([ffmpeg, "-v", "error", *source, *arguments, str(folder / name)], check=True)
+    return folder / name
+
+
+SHARP = ("-c:v", "libx264", "-crf", "18")
+LEAVE_OUT = "select='not(mod(n\\,3)*not(mod(n\\,7)))'"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, arguments, flags", [
+    ("a.mov", ("-c", "copy"), ()),
+    ("a.webm", ("-c:v", "libvpx-vp9", "-b:v", "0", "-crf", "30"), ()),
+    ("turned.mp4", ("-vf", "transpose=1", *SHARP), ()),
+    ("uneven.mp4", ("-vf", LEAVE_OUT, "-fps_mode", "vfr", *SHARP), ()),
+    ("slow.mp4", ("-vf", "setpts=8*PTS", "-fps_mode", "passthrough", *SHARP), ("--speed=8",)),
+])  # fmt: skip
+def test_the_apple_in_other_files(tmp_path, name, arguments, flags):
+    code, report = real(tmp_path, derive(tmp_path / "films", name, *arguments), *flags)
+    ratio = report["parameters"]["g_over_L"]
+    assert code == 0 and ratio["value"] == pytest.approx(9.267, rel=0.005)
+    assert abs(ratio["value"] - 9.267) < 2 * ratio["error"]
+
+
+@pytest.mark.slow
+def test_the_apple_in_two_films(tmp_path):
+    derive(tmp_path / "films", "1.mp4", "-t", "8", *SHARP)
+    derive(tmp_path / "films", "2.mp4", "-ss", "8", *SHARP)
+    code, report = real(tmp_path, tmp_path / "films")
+    assert code == 0 and report["parameters"]["g_over_L"]["value"] == pytest.approx(9.267, rel=0.005)
+
+
+@pytest.mark.slow
+def test_one_second_of_the_apple_gives_no_number(tmp_path):
+    code, report = real(tmp_path, derive(tmp_path / "films", "second.mp4", "-t", "1", *SHARP))
+    assert code == 2 and report["parameters"] == {} and any("periods" in warning for warning in report["warnings"])
 
 
 @pytest.mark.slow
