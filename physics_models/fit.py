@@ -189,10 +189,16 @@ def fit_films(
     if "g_x" in names:  # nothing in one flight tells a bend of the positions from the motion's
         bend = 8 * BEND / max(np.ptp(track.times) for track in tracks) ** 2
         errors |= {axis: float(np.hypot(errors[axis], bend)) for axis in ("g_x", "g_y")}
+    each = [theta[problem.columns(i)] for i in range(len(tracks))]
+    if "pivot_x" in cameras:
+        # A wider swing takes longer, by its angle; a bend of the arc gives it another radius, and so another angle.
+        column = len(shared) + cameras.index("pivot_x")
+        arms = [(t.positions[:, :2] - x[column : column + 2]).mean(0) for t, x in zip(tracks, each)]
+        length = np.linalg.norm(arms, axis=1).mean()
+        errors["g_over_L"] = float(np.hypot(errors["g_over_L"], values["g_over_L"] * BEND / (4 * length)))
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     correlation = matrix / np.outer(spread, spread)
     pairs = {(a, b): float(correlation[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
-    each = [theta[problem.columns(i)] for i in range(len(tracks))]
     flat = np.concatenate([r.reshape(-1) for r in residuals])
     motion = np.concatenate([(t.positions - t.positions.mean(0)).reshape(-1) for t in tracks])
     count = len(shared) + len(cameras)

@@ -132,6 +132,18 @@ def test_units():
     assert SUBSTEPS > 10
 
 
+def test_the_error_bar_of_a_pendulum_holds_a_bend_of_its_arc():
+    """Positions bent by 0.1 px over the swing, without noise: only the error bar can tell."""
+    track, truth, gap = made("pendulum", 1, noise=0.0, frames=240)
+    x = track.positions[:, 0]
+    bent = track.positions.copy()
+    bent[:, 1] += 0.1 * (2 * (x - x.mean()) / np.ptp(x)) ** 2
+    fit = fitted("pendulum", [Track(bent, track.times)])
+    away = abs(fit.parameters["g_over_L"] / gap**2 - truth["g_over_L"])
+    assert away > 0.0005 * truth["g_over_L"]
+    assert 0.5 * away < fit.errors["g_over_L"] / gap**2 < 2 * away
+
+
 def test_the_error_bar_is_as_large_as_the_scatter_over_films():
     """Four films of different stiffness: the mean's 68 % interval over four values has Student's factor 1.2."""
     t, stiffness = np.arange(60.0), np.array([0.04, 0.042, 0.04, 0.042])
