@@ -20,7 +20,7 @@ from physics_models.fit_start import start_states, start_weights, swings
 
 CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are off by the same
 DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
-BEND = 0.1  # pixels of a frame: by so much the positions of a small object may be bent along its path
+BEND = 0.1  # pixels of a frame: by so much the positions of an object may be shifted, or bent along its path
 SEGMENTS = 4
 STUDENT = 0.6  # Student's t of a 68 % interval is 1 + 0.6 / (n - 1), to 1 % for n of 4 or more
 FITTED = 0.6  # of the fit's time, roughly, when its error bars begin
@@ -189,6 +189,8 @@ def fit_films(
     if "g_x" in names:  # nothing in one flight tells a bend of the positions from the motion's
         bend = 8 * BEND / max(np.ptp(track.times) for track in tracks) ** 2
         errors |= {axis: float(np.hypot(errors[axis], bend)) for axis in ("g_x", "g_y")}
+    if "left" in names:  # nor does anything tell where in its template an object has its middle
+        errors |= {wall: float(np.hypot(errors[wall], BEND)) for wall in names[:4]}
     each = [theta[problem.columns(i)] for i in range(len(tracks))]
     if "pivot_x" in cameras:
         # A wider swing takes longer, by its angle; a bend of the arc gives it another radius, and so another angle.

@@ -22,9 +22,11 @@ def start_weights(cell: Any, tracks: Sequence[Any]) -> list[list[dict[str, float
 def start_states(cell: Any, tracks: Sequence[Any]) -> list[np.ndarray]:
     """Positions and velocities [4N] at the first frame of each track.
 
-    Of the sine that goes through the whole track, for a body that swings: it may be held at first. For others from a
-    parabola through the beginning.
+    Of the sine that goes through the whole track, for a body that swings: it may be held at first. For one that bounces
+    with the speeds that are the most frequent. For others from a parabola through the beginning.
     """
+    if type(cell).__name__ == "BouncingCell":
+        return [_zigzag(track.positions, track.times) for track in tracks]
     if swings(cell):
         return [_sine(track.positions, track.times) for track in tracks]
     return [np.concatenate(local_motion(track.positions, track.times)[:2], axis=-1)[0] for track in tracks]
@@ -40,6 +42,11 @@ def _sine(positions: np.ndarray, times: np.ndarray) -> np.ndarray:
     basis = np.stack([np.ones_like(t), t - t.mean(), np.cos(omega * t), np.sin(omega * t)], 1)
     middle, drift, cosine, sine = np.linalg.lstsq(basis, positions, rcond=None)[0]
     return np.concatenate([middle - drift * t.mean() + cosine, omega * sine])
+
+
+def _zigzag(positions: np.ndarray, times: np.ndarray) -> np.ndarray:
+    speeds = np.diff(positions, axis=0) / np.diff(times)[:, None]
+    return np.concatenate([positions[0], np.sign(speeds[:2].sum(0)) * np.median(np.abs(speeds), axis=0)])
 
 
 def spectrum(values: np.ndarray, times: np.ndarray) -> float:

@@ -38,6 +38,8 @@ class MadeFilm(NamedTuple):
 
 def make_film(system: str, seed: int) -> MadeFilm:
     """The film number `seed` of `system`."""
+    if system == "bouncing":
+        return _bouncing(np.random.RandomState([seed, len(_MADE)]))
     random = np.random.RandomState([seed, sorted(_MADE).index(system)])
     acceleration, first, speed, fps, count, truth = _MADE[system](random)
     paths = integrate(acceleration, np.array(first, float), np.array(speed, float), fps, count)
@@ -160,7 +162,17 @@ _MADE = {
     "gravity": _gravity,
 }
 
-SYSTEMS = tuple(_MADE)
+SYSTEMS = (*_MADE, "bouncing")
+
+
+def _bouncing(random: np.random.RandomState) -> MadeFilm:
+    """A straight flight that is mirrored at four walls."""
+    low, high = random.uniform(9, 16, 2), random.uniform(SIDE - 16, SIDE - 9, 2)
+    start, speed = [random.uniform(30, 60, 2)], random.choice([-1, 1], (1, 2)) * random.uniform(40, 90, 2)
+    paths = integrate(lambda x, v: 0 * x, np.array(start), speed, 30, 240)
+    paths = high - np.abs((paths - low) % (2 * (high - low)) - (high - low))
+    walls = dict(zip(("left", "right", "top", "bottom"), np.stack([low, high], 1).flat))
+    return MadeFilm(draw(paths, random), 30, walls)
 
 
 # The table
@@ -196,7 +208,7 @@ def measure(system: str, seed: int, folder: Path) -> Outcome:
 def measured(folder: Path) -> list[Outcome]:
     """The outcomes of all films in `folder` that have a report."""
     found = [path.parent.name.rsplit("-", 1) for path in folder.glob("*/report.json")]
-    return [measure(system, seed, folder) for system, seed in sorted((s, int(n)) for s, n in found if s in _MADE)]
+    return [measure(system, seed, folder) for system, seed in sorted((s, int(n)) for s, n in found if s in SYSTEMS)]
 
 
 def table(outcomes: list[Outcome]) -> list[str]:
@@ -204,7 +216,7 @@ def table(outcomes: list[Outcome]) -> list[str]:
     lines = ["| system | parameter | films with a result | median error | largest | truth within 1 error bar | 2 |"]
     lines.append("|---|---|---|---|---|---|---|")
     rows = []
-    for system in _MADE:
+    for system in SYSTEMS:
         ours = [o for o in outcomes if o.system == system]
         for name in ours[0].truth if ours else ():
             given = [o for o in ours if name in o.parameters]
