@@ -69,13 +69,13 @@ def export(source: str | Path, dest: str | Path) -> list[str]:
 
     write_folder(dest, write)
     shape = f"[B, at least {net.task.input_steps}, {net.task.img_size}, {net.task.img_size}, {net.channels}]"
-    free = ["  # positions are the pendulum's angles; it moves without torque"] * isinstance(net, PendulumNet)
+    of_angles = isinstance(net, PendulumNet)
     pattern = set("[\\") & set(str(Path(dest).resolve()))
     return [
         f"{dest}: task {net.task.name}; with TensorFlow alone:",
         f"  model = tf.saved_model.load({str(dest)!r})",
         f"  model.predict(frames, 100)  # float32 {shape} in [0, 1], and steps",
-        *free,
+        *(["  # positions are the pendulum's angles; it moves without torque"] if of_angles else []),
         "  model.parameters()",
         *(["note: TensorFlow does not load from a path with [ or \\ in it: rename it first"] if pattern else []),
     ]

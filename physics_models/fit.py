@@ -186,28 +186,20 @@ def fit_films(
     by_hessian = dict(zip(names, hessian[: len(names)] * np.abs(scales)))
     scatter = _scatter_errors(problem, theta, lambda done: progress(FITTED + (1 - FITTED) * done))
     errors = {name: max(by_hessian[name], scatter.get(name, 0.0)) for name in names}
-    if "g_x" in names:  # nothing in one flight tells a bend of the positions from the motion's
-        bend = 8 * BEND / max(np.ptp(track.times) for track in tracks) ** 2
-        errors |= {axis: float(np.hypot(errors[axis], bend)) for axis in ("g_x", "g_y")}
-    if "left" in names:  # nor does anything tell where in its template an object has its middle
-        errors |= {wall: float(np.hypot(errors[wall], BEND)) for wall in names[:4]}
     each = [theta[problem.columns(i)] for i in range(len(tracks))]
-    if "pivot_x" in cameras:
-        # A wider swing takes longer, by its angle; a bend of the arc gives it another radius, and so another angle.
-        column = len(shared) + cameras.index("pivot_x")
-        arms = [(t.positions[:, :2] - x[column : column + 2]).mean(0) for t, x in zip(tracks, each)]
-        length = np.linalg.norm(arms, axis=1).mean()
-        errors["g_over_L"] = float(np.hypot(errors["g_over_L"], values["g_over_L"] * BEND / (4 * length)))
+    count = len(shared) + len(cameras)
+    of_films = [{**h, **dict(zip([*shared, *cameras], x[:count]))} for h, x in zip(held, each)]
+    bent = _bend_errors(values, tracks, of_films)
+    errors |= {name: float(np.hypot(errors[name], error)) for name, error in bent.items()}
     spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     correlation = matrix / np.outer(spread, spread)
     pairs = {(a, b): float(correlation[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j}
     flat = np.concatenate([r.reshape(-1) for r in residuals])
     motion = np.concatenate([(t.positions - t.positions.mean(0)).reshape(-1) for t in tracks])
-    count = len(shared) + len(cameras)
     return Fit(
         values, errors, scatter, pairs,
         [r + t.positions for r, t in zip(residuals, tracks)],
-        [{**h, **dict(zip([*shared, *cameras], x[:count]))} for h, x in zip(held, each)],
+        of_films,
         float(np.sqrt(np.mean(flat**2))),
         1.0 - float(np.mean(flat**2) / max(np.mean(motion**2), 1e-12)), _lag_one(residuals),
     )  # fmt: skip
@@ -215,6 +207,25 @@ def fit_films(
 
 def _values(shared: Sequence[str], theta: np.ndarray) -> dict[str, float]:
     return {n.removeprefix("log_"): float(np.exp(x) if n.startswith("log_") else x) for n, x in zip(shared, theta)}
+
+
+def _bend_errors(
+    values: dict[str, float], tracks: Sequence[Track], weights: Sequence[dict[str, float]]
+) -> dict[str, float]:
+    """What positions that are all shifted, or bent along the path, by `BEND` do to the parameters `values`.
+
+    Nothing in a film tells that from the motion's own: where in its template an object has its middle, the curve of one
+    flight, the radius L of a pendulum's arc. A wider swing takes longer, so that L enters g/L by the swing's angle.
+    """
+    if "g_x" in values:
+        return dict.fromkeys(("g_x", "g_y"), 8 * BEND / max(np.ptp(track.times) for track in tracks) ** 2)
+    if "left" in values:
+        return dict.fromkeys(("left", "right", "top", "bottom"), BEND)
+    if "g_over_L" in values:
+        pivots = [(w["pivot_x"], w["pivot_y"]) for w in weights]
+        arms = [(track.positions[:, :2] - pivot).mean(0) for track, pivot in zip(tracks, pivots)]
+        return {"g_over_L": values["g_over_L"] * BEND / (4 * np.linalg.norm(arms, axis=1).mean())}
+    return {}
 
 
 def _from_start(

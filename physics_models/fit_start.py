@@ -23,7 +23,7 @@ def start_states(cell: Any, tracks: Sequence[Any]) -> list[np.ndarray]:
     """Positions and velocities [4N] at the first frame of each track.
 
     Of the sine that goes through the whole track, for a body that swings: it may be held at first. For one that bounces
-    with the speeds that are the most frequent. For others from a parabola through the beginning.
+    with the median of its speeds. For others from a parabola through the beginning.
     """
     if type(cell).__name__ == "BouncingCell":
         return [_zigzag(track.positions, track.times) for track in tracks]

@@ -36,14 +36,14 @@ class MadeFilm(NamedTuple):
     truth: dict[str, float]  # by the names of report.json; lengths in pixels of the film
 
 
-def make_film(system: str, seed: int) -> MadeFilm:
+def make_film(system: str, seed: int, radius: float = RADIUS) -> MadeFilm:
     """The film number `seed` of `system`."""
     if system == "bouncing":
-        return _bouncing(np.random.RandomState([seed, len(_MADE)]))
+        return _bouncing(np.random.RandomState([seed, len(_MADE)]), radius)
     random = np.random.RandomState([seed, sorted(_MADE).index(system)])
     acceleration, first, speed, fps, count, truth = _MADE[system](random)
     paths = integrate(acceleration, np.array(first, float), np.array(speed, float), fps, count)
-    return MadeFilm(draw(paths, random), fps, truth)
+    return MadeFilm(draw(paths, random, radius), fps, truth)
 
 
 def integrate(acceleration: Acceleration, x: np.ndarray, v: np.ndarray, fps: float, count: int) -> np.ndarray:
@@ -62,8 +62,8 @@ def integrate(acceleration: Acceleration, x: np.ndarray, v: np.ndarray, fps: flo
     return np.stack([[path[int(round(f * SUBSTEPS + m))] for m in moments] for f in range(1, count + 1)])
 
 
-def draw(paths: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Frames uint8 [T, 96, 96, 3] of discs along `paths` [T, K, N, 2]."""
+def draw(paths: np.ndarray, random: np.random.RandomState, radius: float = RADIUS) -> np.ndarray:
+    """Frames uint8 [T, 96, 96, 3] of discs of `radius` pixels along `paths` [T, K, N, 2]."""
     y, x = np.mgrid[:SIDE, :SIDE] + 0.5
     slope = random.uniform(-0.15, 0.15, 2)
     light = 0.45 + slope[0] * (x / SIDE - 0.5) + slope[1] * (y / SIDE - 0.5)
@@ -76,7 +76,7 @@ def draw(paths: np.ndarray, random: np.random.RandomState) -> np.ndarray:
         for places in moments:
             drawn = scene
             for place, color in zip(places, COLORS):
-                cover = np.clip(RADIUS + 0.5 - np.hypot(x - place[0], y - place[1]), 0, 1)[..., None]
+                cover = np.clip(radius + 0.5 - np.hypot(x - place[0], y - place[1]), 0, 1)[..., None]
                 drawn = (1 - cover) * drawn + cover * color * (light[..., None] + 0.55)
             picture += drawn / len(moments)
         blurred = sum(np.roll(picture, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))) / 5
@@ -165,14 +165,14 @@ _MADE = {
 SYSTEMS = (*_MADE, "bouncing")
 
 
-def _bouncing(random: np.random.RandomState) -> MadeFilm:
+def _bouncing(random: np.random.RandomState, radius: float) -> MadeFilm:
     """A straight flight that is mirrored at four walls."""
     low, high = random.uniform(9, 16, 2), random.uniform(SIDE - 16, SIDE - 9, 2)
     start, speed = [random.uniform(30, 60, 2)], random.choice([-1, 1], (1, 2)) * random.uniform(40, 90, 2)
     paths = integrate(lambda x, v: 0 * x, np.array(start), speed, 30, 240)
     paths = high - np.abs((paths - low) % (2 * (high - low)) - (high - low))
     walls = dict(zip(("left", "right", "top", "bottom"), np.stack([low, high], 1).flat))
-    return MadeFilm(draw(paths, random), 30, walls)
+    return MadeFilm(draw(paths, random, radius), 30, walls)
 
 
 # The table
@@ -188,9 +188,9 @@ class Outcome(NamedTuple):
     warnings: list[str]
 
 
-def measure(system: str, seed: int, folder: Path) -> Outcome:
+def measure(system: str, seed: int, folder: Path, radius: float = RADIUS) -> Outcome:
     """Run the command on the film number `seed`, unless `folder` has its report."""
-    film, place = make_film(system, seed), folder / f"{system}-{seed}"
+    film, place = make_film(system, seed, radius), folder / f"{system}-{seed}"
     if not (place / "report.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / f"{system}-{seed}.npz", frames=film.frames)
@@ -247,12 +247,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", default="", help="numbers with commas between; without them, nothing is measured")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument("--radius", type=float, default=RADIUS, help="of the discs, pixels; give another --folder, too")
     parser.add_argument("--folder", type=Path, default=Path("experiments/films"))
     options = parser.parse_args()
     if unknown := set(options.systems.split(",")) - set(SYSTEMS):
         parser.error(f"--systems: {min(unknown)}: no such system; choose of {', '.join(SYSTEMS)}")
     for seed, system in itertools.product(filter(None, options.seeds.split(",")), options.systems.split(",")):
-        measure(system, int(seed), options.folder)
+        measure(system, int(seed), options.folder, options.radius)
     print("\n".join(table(measured(options.folder))))
 
 

@@ -39,6 +39,25 @@ def path(cell: SystemCell, positions: list[float], velocities: list[float], step
     return np.concatenate(places)
 
 
+@pytest.mark.parametrize("name, shapes", [
+    # positions and velocities of 100 films, then their accelerations
+    ("anchored_spring_cell", ([100, 2], [100, 1, 2])),
+    ("fall_cell", ([100, 2], [100, 1, 2])),
+    ("spring_cell", ([100, 4], [100, 2, 2])),
+    ("gravity_cell", ([100, 4], [100, 2, 2])),
+    ("pendulum_cell", ([100, 2], None)),  # moves angles
+    ("bouncing_cell", ([100, 2], None)),  # has no forces
+])  # fmt: skip
+def test_documented_shapes(name, shapes):
+    cell, n_objs = CELLS[name](CELLS[name].min_objs), CELLS[name].min_objs
+    cell.build(((None, 2 * n_objs),) * 2)
+    state = tf.random.uniform([100, 2 * n_objs]), tf.ones([100, 2 * n_objs])
+    assert [x.shape.as_list() for x in cell(state)] == [shapes[0]] * 2
+    if shapes[1]:
+        places, speeds = (tf.reshape(x, [100, n_objs, 2]) for x in state)
+        assert cell.acceleration(places, speeds, cell.parameters()).shape.as_list() == shapes[1]
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.02])
 def test_an_anchored_spring_is_a_damped_sine(gamma):
     cell = built("anchored_spring_cell", 1, log_k_over_m=np.log(0.09), anchor_x=10.0, anchor_y=12.0, damping=gamma)
