@@ -116,17 +116,28 @@ def test_walls_that_no_ball_reaches_have_no_error_bar():
     assert fit.errors["left"] < 0.2 and not np.isfinite(fit.errors["bottom"])
 
 
-@pytest.mark.parametrize("first", [5.4, 12.0])
-def test_a_ball_that_meets_a_wall_early_is_followed_all_the_way(first):
-    """The positions are 0.08 px off to the right: of a wall's place no film says more than where the ball was drawn."""
+def bouncing_track(first: float) -> Track:
+    """A noisy flight from x = `first`, between walls at 5 and 25, 5 and 27; positions are 0.08 px off to the right."""
     t = np.arange(200.0)
     x = 25 - np.abs((5 - first + 1.1 * t) % 40 - 20)
     y = 27 - np.abs((10 + 0.7 * t) % 44 - 22)
-    noise = np.random.RandomState(0).normal(0, 0.02, (200, 2))
-    fit = fitted("bouncing", [Track(np.stack([x + 0.08, y], 1) + noise, t)], damping=False)
+    return Track(np.stack([x + 0.08, y], 1) + np.random.RandomState(0).normal(0, 0.02, (200, 2)), t)
+
+
+@pytest.mark.parametrize("first", [5.4, 12.0])
+def test_a_ball_that_meets_a_wall_early_is_followed_all_the_way(first):
+    """Of a wall's place no film says more than where the ball was drawn."""
+    fit = fitted("bouncing", [bouncing_track(first)], damping=False)
     assert fit.explained > 0.999
     for wall, true in (("left", 5.0), ("right", 25.0), ("top", 5.0), ("bottom", 27.0)):
         assert abs(fit.parameters[wall] - true) < fit.errors[wall] < 0.15
+
+
+def test_a_frame_in_which_a_ball_is_not_seen_does_not_count():
+    track, lost = bouncing_track(12.0), bouncing_track(12.0)
+    lost.positions[60] = 16.0
+    found = (fitted("bouncing", [some], damping=False).parameters for some in (track, lost))
+    np.testing.assert_allclose(*(list(parameters.values()) for parameters in found), atol=0.01)
 
 
 def test_units():

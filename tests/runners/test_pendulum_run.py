@@ -42,7 +42,8 @@ def test_a_run_from_the_frames_to_an_episode(data, tmp_path, monkeypatch):
     ended = run(data, folder, "--color=true", "--use_ckpt=true", "--test_mode=true", "--batch_size=2")
     assert ended.code == 0, ended.err
     assert run_command("paig-plot-run", f"--save_dir={folder}", f"--out={tmp_path / 'plots'}").code == 0
-    assert run_command("paig-export", str(folder), str(tmp_path / "saved")).code == 0
+    ended = run_command("paig-export", str(folder), str(tmp_path / "saved"))
+    assert ended.code == 0 and "angles" in ended.out
     monkeypatch.setattr(PendulumPixels, "steps", 3)
     for name, value in (("horizon", 4), ("samples", 12), ("elites", 3)):
         monkeypatch.setattr(CrossEntropyPlanner, name, value)

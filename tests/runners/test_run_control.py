@@ -138,6 +138,7 @@ def test_a_goal_may_be_a_picture(run, quick, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("flags, words", [
     (["--goal=0.9"], ["0.90", "cannot be held", "|sin(angle)| up to 0.40", "0.41"]),
+    (["--goal=-0.9"], ["-0.90", "cannot be held"]),
     (["--goal=2", "--gravity=0.5"], ["2.00", "cannot be held"]),
     (["--goal=no_such.png"], ["no_such.png", "neither"]),
     (["--goal={folder}"], ["neither"]),
