@@ -53,37 +53,39 @@ class Video:
     noise: float = 0.0  # standard deviation, grey levels
     straight: bool = False
     sequences: int = SIZES[0]
+    seed: int = 0  # of the shapes' motion; a task's own data have the recipe's
 
 
 VIDEOS = {
     **{task: Video(task) for task in TASKS},
-    "disc_plus": Video("spring_color", ("disc", "plus")),
-    "disc_plus_noise5": Video("spring_color", ("disc", "plus"), noise=5.0),
-    "bar_ring_noise5": Video("spring_color", ("bar", "ring"), noise=5.0),
-    "square_wedge_noise5": Video("spring_color", ("square", "wedge"), noise=5.0),
-    "disc_square_noise25": Video("spring_color", ("disc", "square"), noise=25.0),
-    "disc_plus_60": Video("spring_color", ("disc", "plus"), noise=5.0, sequences=60),
-    "spring_color_60": Video("spring_color", sequences=60),
-    "one_wedge_noise5": Video("spring_color", ("wedge",), noise=5.0, straight=True),
-    "four_shapes": Video("spring_color", ("disc", "plus", "bar", "pole"), straight=True),
-    "same_discs": Video("spring_color", ("disc", "disc")),
-    "three_same_discs": Video("spring_color", ("disc",) * 3, straight=True),
+    "disc_plus": Video("spring_color", ("disc", "plus"), seed=103),
+    "disc_plus_noise5": Video("spring_color", ("disc", "plus"), noise=5.0, seed=105),
+    "bar_ring_noise5": Video("spring_color", ("bar", "ring"), noise=5.0, seed=101),
+    "square_wedge_noise5": Video("spring_color", ("square", "wedge"), noise=5.0, seed=114),
+    "disc_square_noise25": Video("spring_color", ("disc", "square"), noise=25.0, seed=106),
+    "disc_plus_60": Video("spring_color", ("disc", "plus"), noise=5.0, sequences=60, seed=104),
+    **{f"{task}_60": Video(task, sequences=60) for task in ("spring_color", "spring_color_half", "bouncing_balls")},
+    "one_wedge_noise5": Video("spring_color", ("wedge",), noise=5.0, straight=True, seed=109),
+    "four_shapes": Video("spring_color", ("disc", "plus", "bar", "pole"), straight=True, seed=107),
+    "same_discs": Video("spring_color", ("disc", "disc"), seed=110),
+    "three_same_discs": Video("spring_color", ("disc",) * 3, straight=True, seed=115),
 }
 
 
 def make_video(name: str, file: Path) -> None:
     """Write the video `name` of `VIDEOS` with its true positions, as `data_gen` writes its files."""
     video, recipe = VIDEOS[name], RECIPES[VIDEOS[name].task]
-    sizes, seed = (video.sequences, *SIZES[1:]), 100 + sorted(VIDEOS).index(name)
+    sizes = (video.sequences, *SIZES[1:])
     if not video.shapes:
         make_dataset(video.task, str(file), recipe.train_len, sizes)
     elif not video.straight:
-        make_shapes(file, Made(video.task, SPRING, (video.shapes,), video.noise), 0, recipe.train_len, sizes, seed)
+        made = Made(video.task, SPRING, (video.shapes,), video.noise)
+        make_shapes(file, made, 0, recipe.train_len, sizes, video.seed)
     else:
         side, count = int(STRAIGHT["side"]), len(video.shapes)
         frames, positions = {}, {}
         for number, (split, size) in enumerate(zip(SPLITS, sizes)):
-            positions[split] = drift(size, recipe.train_len, count, seed=seed + 1000 * number, **STRAIGHT)
+            positions[split] = drift(size, recipe.train_len, count, seed=video.seed + 1000 * number, **STRAIGHT)
             frames[split] = draw_shapes(positions[split], video.shapes, side, noise=video.noise, seed=number)
         write_video(file, frames, positions)
 
