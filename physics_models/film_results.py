@@ -180,7 +180,7 @@ def check_objects(found: Discovery, verdict: Verdict) -> Findings:
             "belongs to it, or it turns, bends, or moves towards the camera; compare the pictures"
         )
     if not verdict.found:
-        fatal.append(str(verdict))
+        fatal.append(f"{verdict}; another --seed may find them")
     return Findings(fatal, warnings)
 
 

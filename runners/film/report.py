@@ -72,7 +72,7 @@ def write(results: Results, net: PhysicsNet, save_dir: Path) -> None:
         },
         "warnings": [*results.findings.fatal, *results.findings.warnings],
         "checks": {
-            "found": not results.findings.fatal, "network_explains": _finite(results.explained),
+            "result": not results.findings.fatal, "network_explains": _finite(results.explained),
             "trajectory_explains": results.fit and _finite(results.fit.explained),
             "rms_px": results.fit and _finite(results.fit.rms * results.films[0].pixel),
             "residual_autocorrelation": results.fit and _finite(results.fit.structure),

@@ -117,7 +117,7 @@ def test_objects_that_are_not_found_have_no_numbers(film, tmp_path):
     ended = run_command("paig-run-video", str(film[0]), *arguments)
     assert ended.code == 2 and "no result" in ended.out and ended.err.splitlines()[-1].startswith("no result: ")
     report = json.loads((out / "report.json").read_text())
-    assert report["parameters"] == {} and report["warnings"] and not report["checks"]["found"]
+    assert report["parameters"] == {} and report["warnings"] and not report["checks"]["result"]
 
 
 @pytest.mark.parametrize(
