@@ -56,7 +56,7 @@ def scan(flat: np.ndarray, to_float: ToFloat) -> tuple[motion.Scene, dict[int, m
 
 
 def spread_out(frames: np.ndarray, count: int) -> np.ndarray:
-    """Indices [`count`] of uint8 `frames` [F, H, H, C], with repetitions, in which no picture is a crowd of `CROWD`.
+    """Indices [`count`] of uint8 `frames` [F, H, H, C], with repetitions, no more than `CROWD` of them of one place.
 
     Of a motion that comes to rest most frames show the object at one place, and their median is no background. There,
     frames in which it has left that place are the larger part.
@@ -116,7 +116,8 @@ def describe(found: Discovery) -> list[str]:
     n_objs, kinds = found.n_objs, found.kinds
     objects = f"{n_objs} moving object{'s' * (n_objs != 1)}"
     lines = [f"{found.clear:.1%} of the frames are clear: exactly {objects} apart from each other"]
-    if motion.estimate_n_objs(found.every) != n_objs:
+    likely = motion.estimate_n_objs(found.every)
+    if likely != n_objs or found.every[likely].agreement < motion.SURE_AGREEMENT:
         lines.append(f"warning: {describe_count(found.every)}; --n_objs={n_objs}")
     if kinds is not None and kinds.agreement < motion.FIXED_LOOKS:
         lines.append(f"warning: what moves looks different from frame to frame (agreement {kinds.agreement:.0%})")

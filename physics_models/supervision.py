@@ -42,10 +42,10 @@ def motion_loss(
     """The supervision's loss, a scalar, for `frames` [F, H, H, C] in [0, 1] with `centres` [F, N, 2] (pixels).
 
     `masks` [F, H, H, N + 1] and `positions` [F, 2N] (pixels) are the encoder's. In clear frames, a moving pixel
-    belongs to the nearest centre: 5 times the mean of −log mask over an object's pixels, averaged over the objects,
-    and 0.3 times the squared distances of the positions from the centres. In all frames, once the mean of −log of
-    the background's mask over the still pixels, or more where objects are `SMALL`. Where objects look the same, each
-    frame's best assignment counts.
+    belongs to the nearest centre, if that is within 0.35 H: 5 times the mean of −log mask over an object's pixels,
+    averaged over the objects, and 0.3 times the squared distances of the positions from the centres. In all frames,
+    the mean of −log of the background's mask over the still pixels, times 1, or more where objects are `SMALL`. Where
+    objects look the same, each frame's best assignment counts.
     """
     n_objs, scene = found.n_objs, found.scene
     strength = tf.norm(frames - scene.background, axis=-1)  # [F, H, H]
@@ -81,8 +81,9 @@ def autoencoder_loss(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(loss, its reconstruction part) of encoding and decoding `frames` [F, H, H, C], each by itself.
 
-    `weight` (1 … 0, see `fade`) scales the supervision; without `found` there is none. Where `net` has
-    `encoder_waits`, as much of the reconstruction's gradient is kept from the encoder.
+    `centres` [F, N, 2] (pixels) are the moving objects', NaN where a frame is not clear. `weight` (1 … 0, see `fade`)
+    scales the supervision; without `found` there is none. Where `net` has `encoder_waits`, as much of the
+    reconstruction's gradient is kept from the encoder.
     """
     encoding = net.encoder(frames)
     positions = encoding.positions

@@ -45,7 +45,7 @@ from runners.run_base import FLAGS, PATH, logger
 
 DEFAULT_VIDEOS = "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
 
-flags.DEFINE_string("seeds", "", "seeds, with commas between; by default five of spring_color, three of 3bp_color …")
+flags.DEFINE_string("seeds", "", "seeds, with commas between; by default one to five, by task")
 flags.DEFINE_bool("all", False, "all tasks")
 flags.DEFINE_bool("discovery", False, "how well the stage autoencoder finds objects, on --videos")
 flags.DEFINE_string("videos", DEFAULT_VIDEOS, f"discovery: of {', '.join(discovery.VIDEOS)}")

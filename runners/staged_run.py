@@ -31,7 +31,7 @@ for _name, _unit in zip(STAGES, ("frames", "sequences", "sequences")):
     flags.DEFINE_integer(f"{_name}_steps", None, f"staged: steps of the stage {_name}; by default the task's", 1)
     flags.DEFINE_integer(f"{_name}_batch", None, f"staged: {_unit} per step of the stage {_name}", 1)
     flags.DEFINE(POSITIVE, f"{_name}_rate", None, f"staged: learning rate of the stage {_name}")
-flags.DEFINE_enum("supervision", "motion", SUPERVISIONS, "staged: of the first half of the stage autoencoder")
+flags.DEFINE_enum("supervision", "motion", SUPERVISIONS, "staged: of the stage autoencoder, up to 70 % of its steps")
 
 STAGED_FLAGS = ("supervision", *(f"{name}_{part}" for name in STAGES for part in ("steps", "batch", "rate")))
 

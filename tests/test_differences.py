@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tf1_graph
 from absl.testing import flagsaver
+from command import run_command
 
 from data_gen.errors import DataError
 from data_gen.iterators import DataIterator
@@ -328,9 +329,6 @@ def test_a_folder_of_the_original_is_a_checkpoint_too(trained, tmp_path):
         np.testing.assert_array_equal(net.variables_by_name()[name], variable)
 
 
-def test_an_unknown_flag_stops_the_command(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["run_physics.py", "--epoch=5"])
-    with pytest.raises(SystemExit) as stop, flagsaver.flagsaver():
-        run_base.run(run_physics.main)
-    lines = capsys.readouterr().err.splitlines()
-    assert stop.value.code == 1 and len(lines) == 1 and "epoch" in lines[0]
+def test_an_unknown_flag_stops_the_command():
+    ended = run_command("paig-run-physics", "--epoch=5")
+    assert ended.code == 1 and len(ended.err.splitlines()) == 1 and "epoch" in ended.err

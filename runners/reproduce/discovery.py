@@ -1,7 +1,8 @@
 """How well the stage `autoencoder` finds the objects: seed by seed, with and without supervision by motion.
 
 `ok` is the share of test frames in which every object is within 1.5 px of the truth, after each object's median offset
-and one naming for all frames; `ok_unnamed` lets every frame have its own naming.
+and one naming for all frames; `ok_unnamed` lets every frame have its own naming, after one offset for all
+objects, so that it can be the smaller one.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ WITHIN = 1.5  # pixels
 ENOUGH = 0.97  # of `ok`
 RESULTS = "discovery.json"
 HEADING = "## Every run"
-EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --discovery`. A number per seed. *ok*: share
-of test frames in which every object is within 1.5 px of the truth, after each object's median offset and one naming for
-all frames; *unnamed*: with each frame's best naming; *3 px*: as ok, within 3 px. CPU seconds: median."""
+EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --discovery`; `--videos`, `--seeds`,
+`--supervision`, `--autoencoder_steps` and `--autoencoder_batch` choose the rows, and what is measured already is kept.
+Numbers in a name: `_noise5` has noise of 5 grey levels, as `disc_plus_60`, and `_60` has 60 training sequences; the
+others have none, and 2000. The shapes are grey, of equal brightness. A number per seed. *ok*: share of test frames in
+which every object is within 1.5 px of the truth, after each object's median offset and one naming for all frames;
+*unnamed*: with each frame's best naming, after one mean offset for all objects; *3 px*: as ok, within 3 px. CPU
+seconds: median."""
 KINDS = {"ok": "ok", "unnamed": "ok_unnamed", "3 px": "within_3_px"}  # columns
 STRAIGHT = {"side": 36, "margin": 5.0, "speed": 1.5}  # of videos without forces: frame, walls, pixels per step
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl.testing import flagsaver
 from command import run_main
@@ -218,6 +220,33 @@ def test_discovery_is_measured_once_and_its_tables_replace_the_old_ones(tmp_path
     (tmp_path / discovery.RESULTS).write_text("{")
     with pytest.raises(ExperimentError, match=discovery.RESULTS):
         discovery.write_runs(tmp_path, page)
+
+
+def test_found_positions_are_measured_up_to_offsets_and_names(monkeypatch):
+    """3 of 4 frames are right, but for an offset of each object; in one of these the names are exchanged."""
+    truth = np.random.RandomState(0).uniform(8, 24, (10, 4, 2, 2))
+    truth[:, :, 1] = (truth[:, :, 0] + 12) % 24 + 4
+    found = truth + [[0.3, -0.2], [-0.3, 0.2]]
+    found[:, 1] = found[:, 1, ::-1]
+    found[:, 3, 1] += [2.5, 0.0]
+    for given in (found, found[:, :, ::-1] + 5.0):  # the network's names and place are its own
+        monkeypatch.setattr(discovery, "encode_all", lambda net, frames, given=given: given.reshape(10, 4, 4))
+        measured = discovery.measure(None, None, truth)
+        assert (measured["ok"], measured["within_3_px"], measured["ok_unnamed"]) == (0.5, 0.75, 0.75)
+
+
+@pytest.mark.parametrize("name", ["disc_plus_60", "spring_color_60", "four_shapes"])
+def test_a_video_of_discovery_holds_its_objects_and_number_of_sequences(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(discovery, "SIZES", (2000, 3, 2))
+    monkeypatch.setitem(discovery.VIDEOS, "four_shapes", replace(discovery.VIDEOS["four_shapes"], sequences=4))
+    discovery.make_video(name, tmp_path / "video.npz")
+    with np.load(tmp_path / "video.npz") as archive:
+        sizes = [len(archive[f"{split}_x"]) for split in ("train", "valid", "test")]
+        assert sizes == [discovery.VIDEOS[name].sequences, 3, 2] and sizes[0] in (4, 60)
+        frames, positions = archive["test_x"], archive["test_pos"]
+    assert positions.shape == (2, 12, len(discovery.VIDEOS[name].shapes) or 2, 2)
+    column, row = positions[0, 0, 0].astype(int)
+    assert frames[0, 0, row, column].max() > 100  # something bright at the first object's place
 
 
 def test_the_grey_shapes_are_made_once_and_trained_on_as_a_users_video(tmp_path, monkeypatch, command, flags):
