@@ -42,6 +42,16 @@ def test_objects_are_found_and_named_right_in_every_clear_frame(shapes, noise):
     assert not any("warning" in line for line in discovery.describe(found))
 
 
+def test_of_more_than_six_objects_or_an_unsure_number_there_is_a_warning():
+    frames, _ = made_video([PLUS, DISC])
+    found = discovery.discover(frames, 7, to_float)
+    assert found.kinds is None and np.isnan(found.centres).all()
+    assert any("no supervision by motion: more than 6 objects" in line for line in discovery.describe(found))
+    unsure = {2: found.every[2]._replace(agreement=motion.SURE_AGREEMENT - 0.01)}
+    lines = discovery.describe(found._replace(every=unsure, n_objs=2))
+    assert len([line for line in lines if "warning" in line and "not sure" in line]) == 1
+
+
 def test_colors_are_no_condition_but_an_rgb_video_is_as_good():
     frames, positions = made_video([PLUS, DISC])
     colored = np.concatenate([frames, frames // 2, 255 - frames], axis=-1)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from eager import eagerly
 
 from data_gen.iterators import DataIterator
+from nn.encoders import Encoding
 from nn.stn import axis_weights
 from physics_models import checkpoints, staged, supervision
 from physics_models.errors import ExperimentError
@@ -229,6 +230,8 @@ def test_objects_that_look_the_same_are_tracked_from_frame_to_frame():
     net.track_objects = True
     tracked = staged.encode_all(net, np.zeros([40, 4, 20, 20, 1], np.uint8))
     assert np.abs(np.diff(jumping, axis=1)).max() > 2.0 > 1.1 > np.abs(np.diff(tracked, axis=1)).max()
+    net.encoder = lambda frames: Encoding(tf.constant(np.float32(positions.reshape(-1, 4))), frames, frames)
+    np.testing.assert_array_equal(net.encode(tf.zeros([40, 4, 20, 20, 1]))[0], tracked)
 
 
 def test_settings_follow_task_and_initial_state():

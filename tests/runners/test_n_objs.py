@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from physics_models.errors import ExperimentError
 from runners import run_base, run_physics
@@ -21,6 +22,15 @@ def test_the_frames_tell_how_many(shapes, caplog):
     with caplog.at_level(logging.INFO, "tf.note"):
         assert run_physics.count_objects(np.repeat(frames, 3, axis=-1)) == len(shapes)
     assert f"{len(shapes)} moving object" in caplog.text and "not sure" not in caplog.text
+
+
+def test_a_custom_task_takes_the_number_from_its_training_frames(tmp_path):
+    frames = draw_shapes(drift(60, 12, 3, 36, 5.0, speed=1.5, seed=3), ["disc", "plus", "bar"], 36)
+    np.savez(tmp_path / "video.npz", **{f"{split}_x": frames for split in ("train", "valid", "test")})
+    with flagsaver.flagsaver():
+        video = f"--data_file={tmp_path / 'video.npz'}"
+        run_base.FLAGS(["test", "--task=custom", "--cell_type=lstm", "--n_objs=auto", video])
+        assert run_physics.task_from_flags().n_objs == 3
 
 
 def test_where_nothing_moves_the_number_is_asked_for():
