@@ -243,8 +243,11 @@ def encode_all(net: PhysicsNet, frames: np.ndarray) -> np.ndarray:
 
 
 def look_the_same(net: PhysicsNet, frames: np.ndarray) -> bool:
-    """Whether single frames of uint8 [S, T, H, H, C] do not tell the N objects apart: `net` is to track them."""
-    flat = frames.reshape(-1, *frames.shape[2:])
+    """Whether single frames do not tell the N objects apart: `net` is to track them.
+
+    Of uint8 `frames` [S, T, H, H, C], those that `net` is trained on count: the first L + P of each sequence.
+    """
+    flat = frames[:, : net.task.input_steps + net.task.pred_steps].reshape(-1, *frames.shape[2:])
     kinds = discovery.scan(flat, lambda part: net.to_float(tf.constant(part)).numpy())[1].get(net.task.n_objs)
     return kinds is not None and not kinds.distinct
 

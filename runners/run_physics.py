@@ -198,8 +198,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     elif FLAGS.use_ckpt:
         net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     test_data, data = load_data(task, "test"), load_data(task, "train")
-    seen = data["train"].X[:, : task.input_steps + task.pred_steps]
-    tracked = staged and FLAGS.model == "PhysicsNet" and look_the_same(net, seen)
+    tracked = staged and FLAGS.model == "PhysicsNet" and look_the_same(net, data["train"].X)
     if tracked:
         net = build(task, track_objects=True)
     if not staged:  # the stages have batch sizes and an order of their own
@@ -231,7 +230,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
                 data, FLAGS.save_dir, FLAGS.epochs, FLAGS.batch_size, FLAGS.save_every_n_epochs,
                 FLAGS.eval_every_n_epochs, FLAGS.print_interval, FLAGS.anneal_lr, FLAGS.debug,
             )  # fmt: skip
-        del data, seen
+        del data
         net.eval(test_data, "test", FLAGS.batch_size, FLAGS.save_dir)
         if tracked and task.n_objs > 2:
             logger.warning("warning: %s", MANY_ALIKE)

@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ def fake_tensorflow(monkeypatch, mnist, cifar10):
     datasets = types.SimpleNamespace(mnist=loader(mnist), cifar10=loader(cifar10))
     module = types.SimpleNamespace(keras=types.SimpleNamespace(datasets=datasets))
     monkeypatch.setitem(sys.modules, "tensorflow", module)
+
+
+def test_the_pictures_of_the_page_on_data_are_two_digits_and_a_photograph(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = (text for text in page.split("```") if "font_manager" in text)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    first, second = sources.load_digits("digits.npz")
+    assert 0 < np.count_nonzero(first != second) and min(first.max(), second.max()) > 200
+    assert sources.load_pictures("picture.png")[0].std() > 20
 
 
 def test_real_digits_over_a_photograph(tmp_path, mnist_digits, photograph_file, splits):

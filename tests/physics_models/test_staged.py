@@ -225,6 +225,7 @@ def test_objects_that_look_the_same_are_tracked_from_frame_to_frame():
     apart = drift(40, 4, 2, 20, 3.0, speed=1.0)
     same, other = (draw_shapes(apart, shapes, 20, radius=2.0) for shapes in (["disc"] * 2, ["plus", "disc"]))
     assert staged.look_the_same(net, same) and not staged.look_the_same(net, other)
+    assert not staged.look_the_same(net, np.concatenate([other, *[same] * 9], axis=1))  # the first frames count
     net.encoder = lambda frames: SimpleNamespace(positions=tf.constant(np.float32(positions.reshape(-1, 4))))
     jumping = staged.encode_all(net, np.zeros([40, 4, 20, 20, 1], np.uint8))
     net.track_objects = True
