@@ -184,7 +184,7 @@ def reproduce(task: str, seed: int) -> None:
         entry = measure_run(task, seed, folder, files, stage)
     else:
         entry = describe_run(task, seed, folder)
-    write_entry(numbers, entry)
+    write_entry(numbers, {**entry, "supervision": FLAGS.supervision})
     logger.info("%s: written", numbers)
 
 

@@ -85,9 +85,18 @@ def parameter_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:
             "runs": name, "parameter": parameter, "true": number(true),
             "paper": with_error(PAPER.get(found[0]["task"], {}).get(parameter), true),
             "ours, raw": raw, "ours, calibrated": calibrated, "objects found": f"{len(found)} of {len(runs)}",
-            "time": f"{statistics.median(run['wall_s'] / 60 for run in found):.0f} min",
+            "time": f"{statistics.median(run['wall_s'] / 60 for run in found):.0f} min", "help": given_help(found),
         })  # fmt: skip
     return rows
+
+
+def given_help(runs: list[Entry]) -> str:
+    """What `runs` had that the paper does not have."""
+    kinds = {run.get("supervision", "motion") for run in runs}
+    parts = ["supervision by motion, faded out"] * ("motion" in kinds) + ["stages alone"] * ("none" in kinds)
+    corrected = {"fitted state": runs[0].get("vel_encoder") == "gauss_newton", "grid": runs[0]["calibrated_coords"]}
+    names = [name for name, given in corrected.items() if given]
+    return "; ".join([*parts, *(["both corrections"] if len(names) == 2 else [f"corrected: {each}" for each in names])])
 
 
 def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:

@@ -61,9 +61,12 @@ def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
     write_entry(runs, "spring_color-calibrated", length_scale=1.0005, calibrated_coords=True)
     write_entry(runs, "grey_shapes", task="grey_shapes", parameters={"k": 3.0, "l": 5.0})
     (runs / "spring_color" / "seed0_future.png").write_bytes(b"a picture")
-    text = write_report(runs, docs).read_text()
-    assert "| spring_color | k | 4 | 4.26 (+6.5 %) | 4.3 (+7.5 %) | 4.3 (+7.5 %) | 2 of 3 | 10 min |" in text
-    assert "| spring_color | l | 6 | 6.17 (+2.8 %) | 6.3 (+5.0 %) | 6.1 (+1.7 %) | 2 of 3 | 10 min |" in text
+    corrected = {"vel_encoder": "gauss_newton", "calibrated_coords": True, "supervision": "none"}
+    write_entry(runs, "corrected", **corrected)
+    text, by = write_report(runs, docs).read_text(), "supervision by motion, faded out"
+    assert "| 10 min | stages alone; both corrections |" in text
+    assert f"| spring_color | k | 4 | 4.26 (+6.5 %) | 4.3 (+7.5 %) | 4.3 (+7.5 %) | 2 of 3 | 10 min | {by} |" in text
+    assert f"| spring_color | l | 6 | 6.17 (+2.8 %) | 6.3 (+5.0 %) | 6.1 (+1.7 %) | 2 of 3 | 10 min | {by} |" in text
     assert "| spring_color | 2 | 1.0323 | 1.033 | 2 | 30 | 0.5 |" in text
     assert "| spring_color-calibrated | 1 | 1 | 1.0005 | 2 | 30 | 0.5 |" in text
     assert "| grey_shapes | 1 | 1.0323 | 1.033 | 2 | 30 | 0.5 |" in text
@@ -72,7 +75,7 @@ def test_report_holds_the_runs_and_the_papers_numbers(tmp_path):
     assert with_error(5.9999, 6.0) == "6 (+0.0 %)"
     assert "(pictures/spring_color_future.png)" in text and "spring_color_ssim.png" not in text
     assert (docs / "pictures" / "spring_color_future.png").read_bytes() == b"a picture"
-    assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 0, 1, 2, 0]
+    assert [entry["seed"] for entry in json.loads((docs / "reproduction.json").read_text())] == [0, 0, 0, 1, 2, 0]
 
 
 def test_the_report_in_docs_follows_from_its_entries(tmp_path):
