@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_gen.pendulum import ENVIRONMENTS, MAX_TORQUE, PendulumPixels, wrap
 from physics_models.pendulum_net import PendulumNet
-from runners.control.planning import CrossEntropyPlanner, DynamicProgramming, Model
+from runners.control.planning import CrossEntropyPlanner, DynamicProgramming, Model, solve
 
 
 class Controller(Protocol):
@@ -98,8 +98,7 @@ def reference(
     """
     model = Model(ENVIRONMENTS[environment], 10.0 * (gravity if told else 1.0))
     if name == "programming":
-        planner = DynamicProgramming(model, goal)
-        return lambda seed: FromState(planner)
+        return lambda seed: FromState(solve(model, goal))
     if name == "state":
         return lambda seed: FromState(CrossEntropyPlanner(model, goal, seed))
     return lambda seed: Blind(MAX_TORQUE if name == "random" else 0.0, seed)

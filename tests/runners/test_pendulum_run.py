@@ -11,7 +11,8 @@ from command import Ended, run_command
 
 from data_gen.pendulum import PendulumPixels
 from data_gen.recipes import PENDULUMS, make_dataset
-from runners.control.planning import CrossEntropyPlanner
+from runners.control import planning
+from runners.control.planning import CrossEntropyPlanner, DynamicProgramming
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,8 @@ def test_a_run_from_the_frames_to_an_episode(data, tmp_path, monkeypatch):
     ended = run_command("paig-export", str(folder), str(tmp_path / "saved"))
     assert ended.code == 0 and "angles" in ended.out
     monkeypatch.setattr(PendulumPixels, "steps", 3)
+    monkeypatch.setattr(DynamicProgramming, "sweeps", 2)
+    monkeypatch.setattr(planning, "solve", planning.solve.__wrapped__)
     for name, value in (("horizon", 4), ("samples", 12), ("elites", 3)):
         monkeypatch.setattr(CrossEntropyPlanner, name, value)
     ended = run_command("paig-run-control", f"--save_dir={folder}", "--episodes=2")

@@ -12,6 +12,7 @@ from data_gen.pendulum import PendulumPixels
 from data_gen.recipes import PENDULUMS, make_dataset
 from physics_models.pendulum_net import PendulumNet
 from physics_models.tasks import get_task
+from runners.control import episodes, planning
 from runners.control.planning import CrossEntropyPlanner, DynamicProgramming
 from runners.reproduce import control
 
@@ -28,6 +29,8 @@ def net(monkeypatch) -> PendulumNet:
     monkeypatch.setattr(control, "CASES", control.CASES[:3])
     monkeypatch.setattr(PendulumPixels, "steps", 3)
     monkeypatch.setattr(DynamicProgramming, "sweeps", 2)
+    monkeypatch.setattr(planning, "solve", planning.solve.__wrapped__)
+    monkeypatch.setattr(episodes, "solve", planning.solve)
     for name, value in (("horizon", 4), ("samples", 12), ("elites", 3)):
         monkeypatch.setattr(CrossEntropyPlanner, name, value)
     return net
