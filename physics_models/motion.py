@@ -30,7 +30,7 @@ NOISE_LIMITS = 0.5  # of the largest difference: the noise raises the threshold 
 MIN_BLOB = 3  # pixels
 WEAK = 0.02  # of the summed square of a frame's strongest blob: below it is a shadow or noise
 ROUNDS, STARTS = 20, 10  # of the k-means
-# Measured on shapes of one brightness, noise of 0 to 25 grey levels: ratio 1.5 to 140, ambiguous at most 0.5 % where
+# Measured on shapes of one brightness, noise of 0 to 25 grey levels: ratio 1.5 to 140, ambiguous at most 1 % where
 # looks differ; 1.07 to 1.5, 12 % to 17 % where they are the same. (Noise takes the ratio towards 1, but not the share.)
 DISTINCT_RATIO, AMBIGUOUS, AMBIGUOUS_GAP = 2.0, 0.03, 0.25
 MAX_NAMED = 6  # objects; all N! assignments are compared

@@ -31,7 +31,7 @@ from physics_models.physics_net import PhysicsNet
 STAGES = ("autoencoder", "positions", "joint")
 SCHEDULES = {"autoencoder": STAGES[:1], "staged": STAGES}
 SUPERVISIONS = ("motion", "none")
-ANNEAL_AT, ANNEAL_BY = 0.7, 5.0  # of each stage's steps; the rate's divisor from there on
+ANNEAL_AT, ANNEAL_BY = supervision.FADE[1], 5.0  # of each stage's steps; the rate's divisor from there on
 CHECKED_FRAMES = 250  # validation frames, at random, that tell whether the objects are found
 ENCODED_AT_ONCE = 500  # frames
 EVALUATED_AT_ONCE = 100  # sequences

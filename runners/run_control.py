@@ -39,7 +39,7 @@ def flags() -> CommandParser:
     )  # fmt: skip
     flag = parser.add_argument
     flag("--save_dir", type=expanduser, required=True, help="a run of run_physics.py --task=pendulum; results go there")
-    flag("--env", choices=list(ENVIRONMENTS), default="pendulum", help="the authors' environment, or Gymnasium's")
+    flag("--env", choices=list(ENVIRONMENTS), default="pendulum", help="the authors', or Gymnasium's: that of the run")
     flag("--episodes", type=int, default=20, help="number of episodes (default: 20)")
     flag("--goal", default="0", help="angle to reach, radians from upright; or a picture, as the camera sees it there")
     flag("--gravity", type=float, default=1.0, metavar="FACTOR", help="of the environment, times 10 m/s²")
@@ -91,7 +91,7 @@ def control(options: argparse.Namespace) -> list[str]:
 
 
 def file_stem(entry: dict[str, Any]) -> str:
-    """The name of the files of an entry, without ending: another one for every setting."""
+    """The name of the files of an entry, without ending: another one for every case, whatever the episodes."""
     parts = ["control", entry["environment"], entry["controller"]]
     parts += [f"goal{entry['goal']:.3g}"] if entry["goal"] else []
     parts += [f"gravity{entry['gravity']:g}"] if entry["gravity"] != 1.0 else []

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from data_gen.pendulum import ENVIRONMENTS, MAX_TORQUE, PendulumPixels, wrap
 from physics_models.pendulum_net import PendulumNet
-from runners.control.planning import CrossEntropyPlanner, DynamicProgramming, Model, solve
+from runners.control import planning
+from runners.control.planning import CrossEntropyPlanner, DynamicProgramming, Model
 
 
 class Controller(Protocol):
@@ -21,7 +22,7 @@ class Controller(Protocol):
 
 
 class FromPixels:
-    """The paper's controller: encodes each frame, estimates the state, plans with the learned g and a.
+    """The controller from pixels: encodes each frame, estimates the state, plans with the learned g and a.
 
     `told` multiplies the learned g: what the controller is told of a gravity that has changed since the training.
     With `record`, `views` has for each step a pair of frames [H, H, C]: what is seen, and what was expected.
@@ -98,7 +99,7 @@ def reference(
     """
     model = Model(ENVIRONMENTS[environment], 10.0 * (gravity if told else 1.0))
     if name == "programming":
-        return lambda seed: FromState(solve(model, goal))
+        return lambda seed: FromState(planning.solve(model, goal))
     if name == "state":
         return lambda seed: FromState(CrossEntropyPlanner(model, goal, seed))
     return lambda seed: Blind(MAX_TORQUE if name == "random" else 0.0, seed)

@@ -26,8 +26,7 @@ class CrossEntropyPlanner:
 
     The cross-entropy method: `samples` plans are drawn from a normal distribution, which then moves to the best tenth
     of them, `rounds` times. The noise of a plan is correlated in time. The state that a plan ends in has the value that
-    dynamic programming gives it under the same `model`: a plan of 50 torques without it depends more on the model being
-    exact (docs/control.md).
+    dynamic programming gives it under the same `model` (docs/control.md says why).
     """
 
     horizon, samples, rounds, elites, correlation = 10, 500, 5, 50, 0.9

@@ -40,8 +40,8 @@ RESULTS = "discovery.json"
 HEADING = "## Every run"
 EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --discovery`; `--videos`, `--seeds`,
 `--supervision`, `--autoencoder_steps` and `--autoencoder_batch` choose the rows, and what is measured already is kept.
-Numbers in a name: `_noise5` has noise of 5 grey levels, as `disc_plus_60`, and `_60` has 60 training sequences; the
-others have none, and 2000. The shapes are grey, of equal brightness. A number per seed. *ok*: share of test frames in
+`_noise5` and `_noise25` have noise of 5 and 25 grey levels, `disc_plus_60` of 5, the others none; `_60` has 60 training
+sequences, the others 2000. The shapes are grey, of equal brightness. A number per seed. *ok*: share of test frames in
 which every object is within 1.5 px of the truth, after each object's median offset and one naming for all frames;
 *unnamed*: with each frame's best naming, after one mean offset for all objects; *3 px*: as ok, within 3 px. CPU
 seconds: median."""

@@ -37,7 +37,9 @@ Table 1) are typed in by hand. All runs had help that the paper does not have: t
 supervised by motion, which is computed from the frames alone and faded out ([discovery.md](discovery.md)). Those called
 `-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well. Each seed was run once. Positions are in
 pixels, losses those of the test file as in the log (squared error per frame); *stretch* is encoded lengths over true
-ones, and time is that of the runs' logs, whatever else ran on the machine. Made with
+ones, and time is that of the runs' logs, whatever else ran on the machine. *Objects found* is judged by the
+reconstruction. Digits are those of the data file; this project's own runs have drawn ones ([data.md](data.md)). Made
+with
 """
 
 
