@@ -71,7 +71,7 @@ _TABLE = {
     "spring_color_half": (_OBJECTS, _VELOCITIES, _PHYSICS, Stage(2500, 16, 3e-4), 3.0),
     "3bp_color": (_OBJECTS, _VELOCITIES, Stage(500, 100, 2e-2), Stage(1500, 16, 3e-4), 5.0),
     "pendulum": (_ROD, _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
-    "pendulum_gymnasium": (_ROD, _PHYSICS, _PHYSICS, Stage(100, 8, 1e-4), 3.0),
+    "pendulum_gymnasium": (_ROD, _PHYSICS, _PHYSICS, Stage(400, 8, 2e-4), 3.0),
     "mnist_spring_color": (_DIGITS, _DIGIT_VELOCITIES, Stage(1500, 100, 1e-2), Stage(1500, 8, 3e-4), 3.0),
 }
 
