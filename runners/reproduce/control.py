@@ -130,7 +130,7 @@ def write_runs(folder: Path, report: Path) -> None:
         {
             "data": run["task"], "sequences": str(run["sequences"]), "seed": str(run["seed"]),
             **{name: with_error(run["parameters"][name], true) for name, true in TRUE.items()},
-            "angle, rad": number(run["angle_error"]), "upright, rad": number(run["upright_error"]),
+            "angle, rad": number(run["angle_error"]), "upright, rad": number(run.get("upright_error")),
             "return": with_standard_error(run["cases"][0]),
             "minutes": f"{run['wall_s'] / 60:.0f}",
         }
