@@ -33,13 +33,12 @@ PICTURES = {
 HEADING = """# The paper's results, run again
 
 Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; only the paper's numbers (its
-Table 1) are typed in by hand. All runs had help that the paper does not have: training in stages, the first of them
-supervised by motion, which is computed from the frames alone and faded out ([discovery.md](discovery.md)). Those called
+Table 1) are typed in by hand. All runs had help that the paper does not have: training in stages, and what the column
+*help* names; supervision by motion is computed from the frames alone ([discovery.md](discovery.md)). Those called
 `-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well. Each seed was run once. Positions are in
 pixels, losses those of the test file as in the log (squared error per frame); *stretch* is encoded lengths over true
 ones, and time is that of the runs' logs, whatever else ran on the machine. *Objects found* is judged by the
-reconstruction. Digits are those of the data file; this project's own runs have drawn ones ([data.md](data.md)). Made
-with
+reconstruction. Digits are the data file's; those of this project's own runs are drawn ([data.md](data.md)). Made with
 """
 
 

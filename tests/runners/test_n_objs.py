@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from command import run_command
 
 from physics_models.errors import ExperimentError
 from runners import run_base, run_physics
@@ -31,6 +32,16 @@ def test_a_custom_task_takes_the_number_from_its_training_frames(tmp_path):
         video = f"--data_file={tmp_path / 'video.npz'}"
         run_base.FLAGS(["test", "--task=custom", "--cell_type=lstm", "--n_objs=auto", video])
         assert run_physics.task_from_flags().n_objs == 3
+
+
+def test_a_run_of_three_objects_that_look_the_same_ends_with_a_warning(tmp_path):
+    frames = draw_shapes(drift(200, 12, 3, 36, 5.0, speed=1.5, seed=3), ["disc"] * 3, 36)
+    np.savez(tmp_path / "video.npz", **{f"{split}_x": frames for split in ("train", "valid", "test")})
+    video = ["--task=custom", f"--data_file={tmp_path / 'video.npz'}", "--cell_type=lstm", "--n_objs=3", "--seed=0"]
+    stage = ["--schedule=autoencoder", "--autoencoder_steps=150", "--autoencoder_batch=16"]
+    ended = run_command("paig-run-physics", *video, *stage, f"--save_dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.err
+    assert "three or more objects look the same" in ended.err.splitlines()[-1]
 
 
 def test_where_nothing_moves_the_number_is_asked_for():

@@ -115,7 +115,8 @@ def test_finished_runs_are_not_run_again_and_given_flags_go_to_the_runs(tmp_path
     assert {f"--save_dir={tmp_path}/spring_color-corrected/seed3", "--seed=3", "--schedule=staged"} <= set(calls[0])
     assert {"--color=true", "--resume=true", "--task=spring_color"} <= set(calls[0])
     assert sorted(command.flags_for_runs()) == given == sorted(calls[0][-3:])  # and none that was not given
-    assert json.loads((tmp_path / "spring_color-corrected" / "seed3.json").read_text())["found"] is False
+    entry = json.loads((tmp_path / "spring_color-corrected" / "seed3.json").read_text())
+    assert entry["found"] is False and entry["supervision"] == "motion"
 
 
 def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeypatch, command, flags):
