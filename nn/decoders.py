@@ -1,6 +1,7 @@
 """From positions to frames, fast: the same numbers as `nn.plain`, which reads like the paper (section 3.3).
 
-`BlackBoxDecoder`, which has none of the paper's structure, is one of the paper's ablations (section 4.1).
+`RotatingDecoder` is that of a pendulum (section 4.2); `BlackBoxDecoder`, which has none of the paper's structure, is
+one of the paper's ablations (section 4.1).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nn.blocks import HIDDEN_UNITS, layer_names, softmax_with_background
+from nn.blocks import HIDDEN_UNITS, VariableFromNetwork, layer_names, softmax_with_background
 from nn.plain import OUTSIDE_LOGIT, ConvSTDecoderPlain
 from nn.stn import axis_weights
 
@@ -43,6 +44,27 @@ class ConvSTDecoder(ConvSTDecoderPlain):
         objects = tf.reduce_sum(masks * contents, axis=0)  # [b, H, C, W]
         frames = objects + background_mask * tf.transpose(sprites.background, [0, 1, 3, 2])
         return tf.transpose(frames, [0, 1, 3, 2])
+
+
+class RotatingDecoder(ConvSTDecoderPlain):
+    """Frames with N learned objects turned about the frame's centre: angles [b, N] (radians) → [b, H, H, C].
+
+    As `ConvSTDecoderPlain`, but a template has the frame's side and is turned by its angle, counter-clockwise as seen,
+    where that one shifts it (section 4.2 of the paper; the original's code has none).
+    """
+
+    def __init__(self, img_size: int, channels: int, n_objs: int, calibrated: bool = True, **kwargs: Any):
+        super().__init__(img_size, channels, n_objs, calibrated, **kwargs)
+        self.template = VariableFromNetwork((n_objs, img_size, img_size, 1))
+        self.content = VariableFromNetwork((n_objs, img_size, img_size, channels))
+
+    def place(self, coordinates: tf.Tensor, sigma: tf.Tensor) -> list[tf.Tensor]:
+        """For each object the affine maps [b, 6] that turn its template by the angle in `coordinates` [b, N]."""
+        maps = []
+        for angle in tf.unstack(coordinates, axis=1):
+            cosine, sine, zero = sigma * tf.cos(angle), sigma * tf.sin(angle), tf.zeros_like(angle)
+            maps.append(tf.stack([cosine, -sine, zero, sine, cosine, zero], axis=-1))
+        return maps
 
 
 class BlackBoxDecoder(tf.keras.layers.Layer):

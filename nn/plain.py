@@ -112,24 +112,3 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
             **super().get_config(), "img_size": self.img_size, "channels": self.channels, "n_objs": self.n_objs,
             "calibrated": self.calibrated,
         }  # fmt: skip
-
-
-class RotatingDecoder(ConvSTDecoderPlain):
-    """Frames with N learned objects turned about the frame's centre: angles [b, N] (radians) → [b, H, H, C].
-
-    As `ConvSTDecoderPlain`, but a template has the frame's side and is turned by its angle, counter-clockwise as seen,
-    where that one shifts it (section 4.2 of the paper; the original's code has none).
-    """
-
-    def __init__(self, img_size: int, channels: int, n_objs: int, calibrated: bool = True, **kwargs: Any):
-        super().__init__(img_size, channels, n_objs, calibrated, **kwargs)
-        self.template = VariableFromNetwork((n_objs, img_size, img_size, 1))
-        self.content = VariableFromNetwork((n_objs, img_size, img_size, channels))
-
-    def place(self, coordinates: tf.Tensor, sigma: tf.Tensor) -> list[tf.Tensor]:
-        """For each object the affine maps [b, 6] that turn its template by the angle in `coordinates` [b, N]."""
-        maps = []
-        for angle in tf.unstack(coordinates, axis=1):
-            cosine, sine, zero = sigma * tf.cos(angle), sigma * tf.sin(angle), tf.zeros_like(angle)
-            maps.append(tf.stack([cosine, -sine, zero, sine, cosine, zero], axis=-1))
-        return maps

@@ -1,7 +1,7 @@
 """PendulumNet: a pendulum driven by known torques, learned from frames (section 4.2 of the paper).
 
 The paper's code for it was never published. The parts are PhysicsNet's with one angle in place of a position: see
-`nn.encoders.AngleEncoder`, `nn.plain.RotatingDecoder`, `nn.cells.ActuatedPendulumCell`.
+`nn.encoders.AngleEncoder`, `nn.decoders.RotatingDecoder`, `nn.cells.ActuatedPendulumCell`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from nn.cells import ActuatedPendulumCell, State
+from nn.decoders import RotatingDecoder
 from nn.encoders import AngleEncoder
-from nn.plain import RotatingDecoder
 from physics_models.base import BaseNet
 from physics_models.physics_net import PhysicsNet, Rollout
 from physics_models.tasks import Task

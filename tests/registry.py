@@ -24,9 +24,9 @@ from nn.cells import (
     LSTMCell,
     SpringODECell,
 )
-from nn.decoders import BlackBoxDecoder, ConvSTDecoder
+from nn.decoders import BlackBoxDecoder, ConvSTDecoder, RotatingDecoder
 from nn.encoders import AngleEncoder, ConvEncoder, VelocityEncoder
-from nn.plain import ConvSTDecoderPlain, RotatingDecoder
+from nn.plain import ConvSTDecoderPlain
 from nn.systems import AnchoredSpringCell, BouncingCell, FallCell, GravityCell, PendulumCell, SpringCell
 from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet

@@ -5,7 +5,7 @@ the loss, and E = T − L − P beyond it. H × H pixels and C channels a frame,
 docs/shapes.md shows it with each shape as a formula, and says what happens between the stages;
 `python -m physics_models.shape_tour --task=spring_color` prints one task's.
 
-Run this file to print the table of docs/shapes.md: `PYTHONPATH=. python tests/test_documented_shapes.py`.
+Run this file to print the tables of docs/shapes.md: `PYTHONPATH=. python tests/test_documented_shapes.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from golden_data import net_file
 
 from physics_models import shape_tour
 from physics_models.physics_net import PhysicsNet
-from physics_models.tasks import TASKS, Task
+from physics_models.tasks import PENDULUMS, TASKS, Task
 from physics_models.video_lstm import VideoLSTM
 
 # Balls and springs: bouncing_balls, spring_color and spring_color_half. Grey: spring_color with --color=false.
@@ -56,6 +56,33 @@ stage                    | balls and springs     | 3bp_color             | mnist
 masked_objects           | [2000, 32, 32, 3]     | [4800, 36, 36, 3]     | [2000, 64, 64, 3]
 spatial transformer, in  | [b, 16, 16, 6]        | [b, 18, 18, 6]        | [b, 32, 32, 6]
 spatial transformer, out | [b, 32, 32, 6]        | [b, 36, 36, 6]        | [b, 64, 64, 6]
+"""
+
+# Section 4.2 of the paper: an angle where the others have positions, the torques beside the frames.
+PENDULUM = """
+stage                    | pendulums             | pendulum, grey
+input                    | [100, 14, 64, 64, 3]  | [100, 14, 64, 64, 1]
+torques                  | [100, 13]             | [100, 13]
+frames encoded           | [1000, 64, 64, 3]     | [1000, 64, 64, 1]
+U-Net, logits            | [1000, 64, 64, 1]     | [1000, 64, 64, 1]
+enc_masks                | [1000, 64, 64, 2]     | [1000, 64, 64, 2]
+masked_objects           | [1, 1000, 64, 64, 3]  | [1, 1000, 64, 64, 1]
+location net, in         | [1000, 3072]          | [1000, 1024]
+location net, out        | [1000, 2]             | [1000, 2]
+enc_pos                  | [100, 10, 1]          | [100, 10, 1]
+initial angle            | [100, 1]              | [100, 1]
+initial speed            | [100, 1]              | [100, 1]
+cell, new angle          | [100, 1]              | [100, 1]
+pos_vel_seq              | [100, 12, 2]          | [100, 12, 2]
+decoder, angles          | [2100, 1]             | [2100, 1]
+templates                | [1, 64, 64, 1]        | [1, 64, 64, 1]
+contents                 | [1, 64, 64, 3]        | [1, 64, 64, 1]
+background               | [1, 64, 64, 3]        | [1, 64, 64, 1]
+spatial transformer, in  | [2100, 64, 64, 4]     | [2100, 64, 64, 2]
+spatial transformer, out | [2100, 64, 64, 4]     | [2100, 64, 64, 2]
+decoder, frames          | [2100, 64, 64, 3]     | [2100, 64, 64, 1]
+recons_out               | [100, 10, 64, 64, 3]  | [100, 10, 64, 64, 1]
+output                   | [100, 11, 64, 64, 3]  | [100, 11, 64, 64, 1]
 """
 
 # Of the paper's baselines and of its black-box decoder: what PhysicsNet does not have. docs/baselines.md shows it.
@@ -132,15 +159,17 @@ def baseline_shapes(task: Task) -> list[list[int]]:
     return [list(tensor.shape) for tensor in found]
 
 
-def page_table() -> list[str]:
-    """The table of docs/shapes.md, from the network's own tensors."""
+def page_tables() -> list[str]:
+    """The tables of docs/shapes.md, from the networks' own tensors."""
     columns = {
         "bouncing_balls, spring_color, spring_color_half": trace(TASKS["spring_color"], 100),
         "3bp_color": trace(TASKS["3bp_color"], 100),
         "mnist_spring_color": trace(TASKS["mnist_spring_color"], 100),
         "spring_color, grey": trace(TASKS["spring_color"], 100, False),
     }
-    return shape_tour.markdown(columns)
+    pendulum = {"pendulum, pendulum_gymnasium": trace(PENDULUMS["pendulum"], 100)}
+    tables = (shape_tour.STAGES, columns), (shape_tour.PENDULUM_STAGES, pendulum)
+    return ["\n".join(shape_tour.markdown(*each)) for each in tables]
 
 
 @each_task
@@ -150,6 +179,18 @@ def test_every_tensor_has_its_documented_shape(task):
 
 def test_grey_frames_have_their_documented_shapes():
     assert trace(TASKS["spring_color"], 100, False) == column(GREY)
+
+
+@pytest.mark.parametrize(
+    ("number", "task", "color"),
+    [
+        (0, "pendulum", True),
+        pytest.param(0, "pendulum_gymnasium", True, marks=pytest.mark.slow),
+        pytest.param(1, "pendulum", False, marks=pytest.mark.slow),
+    ],
+)
+def test_the_pendulums_have_their_documented_shapes(number, task, color):
+    assert trace(PENDULUMS[task], 100, color) == column(number, PENDULUM)
 
 
 @pytest.mark.slow
@@ -176,13 +217,17 @@ def test_the_original_has_the_same_tensors(task):
 
 def assert_formulas_hold(task: Task, batch_size: int, color: bool = True, alt_vel: bool = False) -> None:
     values = shape_tour.symbols(task, batch_size, color, alt_vel)
-    wanted = {stage: evaluate(formula, values) for stage, formula in shape_tour.STAGES.items()}
+    wanted = {stage: evaluate(formula, values) for stage, formula in shape_tour.stages(task).items()}
     assert trace(task, batch_size, color, alt_vel) == wanted
 
 
 @each_task
 def test_the_formulas_give_the_shapes(task):
     assert_formulas_hold(TASKS[task], 100)
+
+
+def test_the_formulas_give_those_of_a_pendulum():
+    assert_formulas_hold(PENDULUMS["pendulum"], 100)
 
 
 def test_the_formulas_give_those_of_grey_frames_and_the_linear_velocity_net():
@@ -211,9 +256,11 @@ def test_the_golden_tensors_have_these_shapes(task):
     assert list(golden["background_content"].shape) == shapes["background"]
 
 
-def test_the_page_has_this_table():
-    assert "\n\n" + "\n".join(page_table()) + "\n\n" in PAGE.read_text("utf-8")
+def test_the_page_has_these_tables():
+    page = PAGE.read_text("utf-8")
+    for table in page_tables():
+        assert f"\n\n{table}\n\n" in page
 
 
 if __name__ == "__main__":
-    print("\n".join(page_table()))
+    print("\n\n".join(page_tables()))

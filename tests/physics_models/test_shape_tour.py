@@ -18,10 +18,18 @@ def test_flags_are_written_as_the_other_commands(capsys):
     assert plain.spatial_transformer is paste
 
 
+def test_a_pendulum_has_a_tour_too(capsys):
+    shape_tour.main(["--task=pendulum_gymnasium", "--batch_size=2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "B = 2, T = 14, L = 3, P = 7, E = 4, H = 64, C = 3, N = 1, G = 32"
+    assert "| torques | [B, T-1] | [2, 13] |" in lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--task=pendulum"], "--task=pendulum"),
+        (["--task=no_such_task"], "choose one of bouncing_balls"),
+        (["--task=pendulum", "--alt_vel"], "--alt_vel"),
         ([], "--task"),
         (["--task=spring_color", "--batch_size=0"], "--batch_size=0"),
         (["--task=spring_color", "--batch_size=few"], "--batch_size"),
