@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from command import Ended, run_command
 
-from data_gen.pendulum import PendulumPixels
 from data_gen.recipes import PENDULUMS, make_dataset
-from runners.control import planning
-from runners.control.planning import CrossEntropyPlanner, DynamicProgramming
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +27,7 @@ def run(data: Path, folder: Path, *flags: str) -> Ended:
 
 
 @pytest.mark.slow
-def test_a_run_from_the_frames_to_an_episode(data, tmp_path, monkeypatch):
+def test_a_run_from_the_frames_to_an_episode(data, tmp_path, quick_control):
     """The log has g, a and the angle of the upright; the other commands take the run as any other."""
     folder = tmp_path / "run"
     ended = run(data, folder, "--color=true", "--epochs=1", "--batch_size=2", "--autoencoder_loss=3", "--seed=0")
@@ -45,11 +42,6 @@ def test_a_run_from_the_frames_to_an_episode(data, tmp_path, monkeypatch):
     assert run_command("paig-plot-run", f"--save_dir={folder}", f"--out={tmp_path / 'plots'}").code == 0
     ended = run_command("paig-export", str(folder), str(tmp_path / "saved"))
     assert ended.code == 0 and "angles" in ended.out
-    monkeypatch.setattr(PendulumPixels, "steps", 3)
-    monkeypatch.setattr(DynamicProgramming, "sweeps", 2)
-    monkeypatch.setattr(planning, "solve", planning.solve.__wrapped__)
-    for name, value in (("horizon", 4), ("samples", 12), ("elites", 3)):
-        monkeypatch.setattr(CrossEntropyPlanner, name, value)
     ended = run_command("paig-run-control", f"--save_dir={folder}", "--episodes=2")
     assert ended.code == 0, ended.err
     assert len(list(folder.glob("control_pendulum_pixels.*"))) == 3  # .json, .gif, .png

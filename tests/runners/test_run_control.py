@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from physics_models import experiment
 from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import PENDULUMS, TASKS
-from runners.control import episodes, planning
+from runners.control import episodes
 from runners.control.episodes import FromPixels, play, reference
-from runners.control.planning import CrossEntropyPlanner, DynamicProgramming, Model
+from runners.control.planning import CrossEntropyPlanner, Model
 from runners.run_control import run_episodes
 
 TASK = dataclasses.replace(PENDULUMS["pendulum"], img_size=16)
@@ -49,17 +48,6 @@ def run(net, tmp_path_factory) -> str:
     return save(net, tmp_path_factory.mktemp("control") / "run")
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Short episodes, few plans; dynamic programming of a few sweeps, which no other test shall take."""
-    monkeypatch.setattr(DynamicProgramming, "sweeps", 3)
-    monkeypatch.setattr(planning, "solve", lru_cache(planning.solve.__wrapped__))
-    monkeypatch.setattr(PendulumPixels, "steps", 4)
-    monkeypatch.setattr(CrossEntropyPlanner, "horizon", 5)
-    monkeypatch.setattr(CrossEntropyPlanner, "samples", 20)
-    monkeypatch.setattr(CrossEntropyPlanner, "elites", 4)
-
-
 def test_the_planner_swings_up_and_holds():
     """From hanging down: within 0.2 rad of upright in each of the last ten of 80 steps; not with g = 14 for 10."""
     worst = {}
@@ -72,7 +60,7 @@ def test_the_planner_swings_up_and_holds():
     assert worst[10.0] > 1 - 0.2 / np.pi and worst[14.0] < 0.5 and rewards[0] < 0.1
 
 
-def test_a_plan_is_worth_its_rewards_and_the_state_that_it_ends_in(quick):
+def test_a_plan_is_worth_its_rewards_and_the_state_that_it_ends_in(quick_control):
     model = Model(PendulumPixels, 9.0, 1.1)
     planner, state, expected = CrossEntropyPlanner(model, goal=0.3), (2.0, 1.0), 0.0
     assert planner.after.model == model and planner.after.goal == 0.3
@@ -107,7 +95,7 @@ def test_a_goal_is_held_and_with_the_torque_reversed_it_is_not():
     assert away[1.0] < 0.1 and away[-1.0] > 1.0
 
 
-def test_the_controller_plans_with_what_it_sees(net, quick, monkeypatch):
+def test_the_controller_plans_with_what_it_sees(net, quick_control, monkeypatch):
     """Encoded angles count from the learned upright; the speed is that of the frames and torques before."""
     world = PendulumPixels(gravity=1.4, side=16)
     world.state = np.array([2.0, 1.0])
@@ -128,12 +116,12 @@ def test_the_controller_plans_with_what_it_sees(net, quick, monkeypatch):
     assert len(controller.views) == 5 and controller.views[0][0].shape == controller.views[1][1].shape == (16, 16, 3)
 
 
-def test_the_same_seed_gives_the_same_episode(net, quick):
+def test_the_same_seed_gives_the_same_episode(net, quick_control):
     twice = [run_episodes(net, "pendulum", "pixels", range(3, 5))[0]["returns"] for _ in range(2)]
     assert twice[0] == twice[1] and twice[0][0] != twice[0][1]
 
 
-def test_the_command_writes_what_it_prints(run, quick):
+def test_the_command_writes_what_it_prints(run, quick_control):
     ended = run_command("paig-run-control", f"--save_dir={run}", "--episodes=2", "--goal=0.1", "--gravity=1.2")
     assert ended.code == 0, ended.err
     entry = json.loads(Path(run, "control_pendulum_pixels_goal0.1_gravity1.2.json").read_text("utf-8"))
@@ -142,7 +130,7 @@ def test_the_command_writes_what_it_prints(run, quick):
     assert "g 10.000, a 1.000" in ended.out
 
 
-def test_a_goal_may_be_a_picture(run, quick, tmp_path, monkeypatch):
+def test_a_goal_may_be_a_picture(run, quick_control, tmp_path, monkeypatch):
     from PIL import Image
 
     picture = tmp_path / "goal.png"
@@ -185,7 +173,7 @@ def test_an_environment_that_is_not_installed_is_named(run, monkeypatch):
     assert ended.code == 1 and "[control]" in ended.err and ended.err.count("\n") == 1
 
 
-def test_what_a_controller_is_told(net, quick, monkeypatch):
+def test_what_a_controller_is_told(net, quick_control, monkeypatch):
     """The factor of gravity, or 1; the environment has it anyway. Rewards count from the goal, plans from the aim."""
     made = []
     monkeypatch.setattr("runners.run_control.FromPixels", lambda *arguments, **more: made.append(arguments) or Still())
@@ -222,7 +210,7 @@ def test_torques_at_random_do_not_repeat_the_start():
     assert abs(np.corrcoef(starts, torques)[0, 1]) < 0.5
 
 
-def test_a_grey_network_is_shown_grey(quick, tmp_path):
+def test_a_grey_network_is_shown_grey(quick_control, tmp_path):
     ended = run_command("paig-run-control", f"--save_dir={save(PendulumNet(TASK, color=False), tmp_path / 'grey')}",
                         "--episodes=1")  # fmt: skip
     assert ended.code == 0, ended.err

@@ -8,17 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen.pendulum import PendulumPixels
 from data_gen.recipes import PENDULUMS, make_dataset
 from physics_models.pendulum_net import PendulumNet
 from physics_models.tasks import get_task
-from runners.control import planning
-from runners.control.planning import CrossEntropyPlanner, DynamicProgramming
 from runners.reproduce import control
 
 
 @pytest.fixture
-def net(monkeypatch) -> PendulumNet:
+def net(monkeypatch, quick_control) -> PendulumNet:
     """An untrained network that stands for a run's, with few and short episodes."""
     net = PendulumNet(get_task("pendulum"))
     net.variables_by_name()
@@ -27,11 +24,6 @@ def net(monkeypatch) -> PendulumNet:
                                                                              "stack": "a machine"})  # fmt: skip
     monkeypatch.setattr(control, "EPISODES", 2)
     monkeypatch.setattr(control, "CASES", control.CASES[:3])
-    monkeypatch.setattr(PendulumPixels, "steps", 3)
-    monkeypatch.setattr(DynamicProgramming, "sweeps", 2)
-    monkeypatch.setattr(planning, "solve", planning.solve.__wrapped__)
-    for name, value in (("horizon", 4), ("samples", 12), ("elites", 3)):
-        monkeypatch.setattr(CrossEntropyPlanner, name, value)
     return net
 
 
