@@ -89,8 +89,9 @@ class BaseNet(tf.keras.layers.Layer):
         self.notify("on_train_begin")
         with StopOnSignal() as stop:
             for epoch in range(self.iteration // steps + 1, epochs + 1):
-                if anneal_lr and epoch >= int(ANNEAL_AT * epochs) > 0:  # never with one epoch, as in the original
-                    self.optimizer.rate.assign(self.base_lr / ANNEAL_BY)
+                if anneal_lr:  # with one epoch never, as in the original
+                    annealed = epoch >= int(ANNEAL_AT * epochs) > 0
+                    self.optimizer.rate.assign(self.base_lr / ANNEAL_BY if annealed else self.base_lr)
                 for frames in iterator.epoch(epoch, batch_size, self.iteration % steps):
                     loss = self.train_step(frames)
                     if self.iteration % print_interval == 0:
@@ -235,15 +236,15 @@ class BaseNet(tf.keras.layers.Layer):
         variables = {**self.variables_by_name(), **self.optimizer.named_variables()}
         return checkpoints.save(save_dir, variables, {"iteration": self.iteration, **counters})
 
-    def restore(self, checkpoint: checkpoints.Checkpoint, with_rate: bool = False) -> None:
+    def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Set the weights, and the optimizer's slots where the checkpoint has them all.
 
-        The learning rate stays as it is, unless `with_rate`: the original, too, starts again from `base_lr`. Raises
-        `ExperimentError` for the first variable that is missing or has another shape; nothing is changed then.
+        The learning rate stays as it is: the original, too, starts again from `base_lr`. Raises `ExperimentError` for
+        the first variable that is missing or has another shape; nothing is changed then.
         """
         variables = self.variables_by_name()
         slots = self.optimizer.named_variables() if self.optimizer is not None else {}
-        slots = {name: v for name, v in slots.items() if with_rate or name != "base_lr"}
+        slots.pop("base_lr", None)
         complete = slots.keys() <= checkpoint.arrays.keys()
         variables.update(slots if complete else {})
         for name, variable in variables.items():

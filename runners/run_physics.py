@@ -192,7 +192,7 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     checkpoint, staged = run.checkpoint if run else None, staged_run.is_staged()
     net = build(task)
     if checkpoint and not staged:
-        net.restore(checkpoint, with_rate=True)
+        net.restore(checkpoint)
         net.iteration = checkpoint.progress["iteration"]
         note.info("continuing at step %d", net.iteration)
     elif FLAGS.use_ckpt:

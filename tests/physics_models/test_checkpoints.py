@@ -98,8 +98,6 @@ def test_the_rate_starts_again_from_base_lr(tmp_path):
     other = make_net(base_lr=0.25)
     other.restore(checkpoints.load(tmp_path))
     assert float(other.optimizer.rate) == 0.25
-    other.restore(checkpoints.load(tmp_path), with_rate=True)
-    assert float(other.optimizer.rate) == 0.5
 
 
 def test_ours_holds_weights_slots_rate_epoch_and_iteration(tmp_path, whole_net):

@@ -55,7 +55,7 @@ def test_a_gradient_that_is_not_a_number_stops_the_training(net, data, tmp_path)
     assert "\n" not in str(error.value)
     assert state(net) == before
     net.skipped_steps.assign(0)
-    net.restore(checkpoints.load(tmp_path), with_rate=True)
+    net.restore(checkpoints.load(tmp_path))
     net.iteration = 3
     net.train(data, tmp_path, epochs=2, batch_size=4, anneal_lr=False)
     assert checkpoints.load(tmp_path).progress["iteration"] == 6
