@@ -41,7 +41,7 @@ SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is 
 OWN_FILES = re.compile(
     r"log\.txt|metrics\.csv|experiment\.json|code\.zip|checkpoint|model\.ckpt[-.\w]*|(extra_)?outputs\.npz|"
     r"example\d+\.jpg|templates\.jpg|animation\d*\.gif|objects\.png|"
-    r"report\.(md|html|json)|positions\.csv|prediction\.gif|figure\d\.png"
+    r"report\.(md|html|json)|positions\.csv|prediction\.gif|figure\d\.png|control_[-.\w]+\.(json|gif|png)"
 )
 LEFTOVER = re.compile(rf"\.({OWN_FILES.pattern})\.\w{{8}}")  # of a write that was killed
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import re
 import signal
 import subprocess
@@ -134,11 +135,11 @@ def control_pendulum(task: str, seeds: list[int]) -> Path:
     for seed in [] if FLAGS.collect else seeds:
         sequences = FLAGS.datapoints or control.ALL
         place = folder / f"{task}-{sequences}" / f"seed{seed}"
-        if not place.with_suffix(".json").is_file():
+        if not measured(place.with_suffix(".json")):
             exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])
             if exit_code:
                 raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
-        control.measure(task, seed, sequences, place, files_of(task).test)
+        control.measure(task, seed, sequences, place, files_of(task).test, flags_that_count())
     if not FLAGS.collect:
         control.measure_references(control.ENVIRONMENT[task], folder)
     control.write_runs(folder, report)
@@ -152,8 +153,7 @@ def compare_models(tasks: Sequence[str], seeds: Sequence[int]) -> Path:
     folder, report = Path(FLAGS.experiments) / "figures", Path(FLAGS.report_dir or FLAGS.experiments) / "baselines.md"
     for seed, task, name in [] if FLAGS.collect else itertools.product(seeds, tasks, baselines.MODELS):
         place = folder / task / name / f"seed{seed}"
-        if place.with_suffix(".json").is_file():
-            logger.info("%s: measured already", place)
+        if measured(place.with_suffix(".json")):
             continue
         settings = staged_run.settings_from_flags(get_task(task), "mlp")
         arguments = [f"--task={task}", "--color=true", *baselines.flags(name, settings)]
@@ -162,7 +162,7 @@ def compare_models(tasks: Sequence[str], seeds: Sequence[int]) -> Path:
         if exit_code and "objects not found" not in last:
             raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
         entry = baselines.measure(name, task, seed, place, files_of(task), settings, found=exit_code == 0)
-        write_entry(place.with_suffix(".json"), entry)
+        write_entry(place.with_suffix(".json"), {**entry, "flags": flags_that_count()})
     baselines.write_page(folder, report)
     return report
 
@@ -172,8 +172,7 @@ def reproduce(task: str, seed: int) -> None:
     variant = VARIANTS[FLAGS.vel_encoder == "gauss_newton", FLAGS.calibrated_coords]
     folder = Path(FLAGS.experiments) / f"{task}{variant}" / f"seed{seed}"
     numbers = folder.with_suffix(".json")
-    if numbers.is_file():
-        logger.info("%s: measured already", numbers)
+    if measured(numbers):
         return
     if made := shapes.MADE.get(task):
         files = make_grey(made, seed, run_base.data_folder() / task)
@@ -184,8 +183,23 @@ def reproduce(task: str, seed: int) -> None:
         entry = measure_run(task, seed, folder, files, stage)
     else:
         entry = describe_run(task, seed, folder)
-    write_entry(numbers, {**entry, "supervision": FLAGS.supervision})
+    write_entry(numbers, {**entry, "supervision": FLAGS.supervision, "flags": flags_that_count()})
     logger.info("%s: written", numbers)
+
+
+def measured(file: Path) -> bool:
+    """Whether the entry `file` is there; `ExperimentError` if its run had other flags than are given now."""
+    if not file.is_file():
+        return False
+    try:
+        before = json.loads(file.read_text("utf-8")).get("flags")
+    except (AttributeError, ValueError) as error:
+        raise ExperimentError(f"{file}: damaged ({error}); delete it, and the run is measured again") from error
+    if before not in (None, flags_that_count()):
+        given = " ".join(before) or "no flags that change it"
+        raise ExperimentError(f"{file}: that run had {given}; give the same, or another folder as --experiments")
+    logger.info("%s: measured already", file)
+    return True
 
 
 def files_of(task: str) -> DataFiles:
@@ -251,6 +265,12 @@ def run_and_show(command: list[str]) -> tuple[int, str]:
         exit_code = process.wait()
         signal.signal(signal.SIGTERM, before)
     return exit_code, last
+
+
+def flags_that_count() -> list[str]:
+    """Those of `flags_for_runs` that may change what a run gives."""
+    free = tuple(f"--{name}=" for name in run_base.RESUME_MUTABLE_FLAGS)
+    return [flag for flag in flags_for_runs() if not flag.startswith(free)]
 
 
 def flags_for_runs(unused: Sequence[str] = ()) -> list[str]:

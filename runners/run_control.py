@@ -28,6 +28,7 @@ from runners.control.episodes import Episode, FromPixels, play, reference, see_a
 from runners.plots import Figure, default_style
 
 CONTROLLERS = ("pixels", "state", "programming", "random", "none")
+ENVIRONMENT = {"pendulum": "pendulum", "pendulum_gymnasium": "gymnasium"}  # by task
 
 
 def flags() -> CommandParser:
@@ -39,7 +40,7 @@ def flags() -> CommandParser:
     )  # fmt: skip
     flag = parser.add_argument
     flag("--save_dir", type=expanduser, required=True, help="a run of run_physics.py --task=pendulum; results go there")
-    flag("--env", choices=list(ENVIRONMENTS), default="pendulum", help="the authors', or Gymnasium's: that of the run")
+    flag("--env", choices=list(ENVIRONMENTS), help="the authors', or Gymnasium's; by default that of the run")
     flag("--episodes", type=int, default=20, help="number of episodes (default: 20)")
     flag("--goal", default="0", help="angle to reach, radians from upright; or a picture, as the camera sees it there")
     flag("--gravity", type=float, default=1.0, metavar="FACTOR", help="of the environment, times 10 m/s²")
@@ -70,11 +71,15 @@ def control(options: argparse.Namespace) -> list[str]:
     folder, net = Path(options.save_dir), None
     if options.controller == "pixels":
         net = load_pendulum(folder)
+    of_run = ENVIRONMENT[net.task.name] if net else None
+    environment = options.env or of_run or "pendulum"
+    if of_run not in (None, environment):
+        print(f"--env={environment}: the run has learned from pictures of --env={of_run}", file=sys.stderr)
     goal = goal_angle(options.goal, net)
     check_goal(goal, options.gravity)
     make_folder(folder)
     entry, episodes = run_episodes(
-        net, options.env, options.controller, range(options.seed, options.seed + options.episodes), goal,
+        net, environment, options.controller, range(options.seed, options.seed + options.episodes), goal,
         options.gravity, options.told == "true", progress=True,
     )  # fmt: skip
     stem, text = folder / file_stem(entry), json.dumps(entry, indent=1)
@@ -85,7 +90,7 @@ def control(options: argparse.Namespace) -> list[str]:
     error = f" ± {entry['standard_error']:.1f}" if entry["standard_error"] is not None else ""
     known = f"g {entry['g']:.3f}, a {entry['a']:.3f}; " if net is not None else ""
     return [
-        f"{options.env}, {options.controller}, goal {entry['goal']:.3f} rad, gravity × {options.gravity:g}: {known}"
+        f"{environment}, {options.controller}, goal {entry['goal']:.3f} rad, gravity × {options.gravity:g}: {known}"
         f"return {entry['mean']:.1f}{error} over {options.episodes} episodes; written to {stem}.*"
     ]
 
@@ -93,7 +98,7 @@ def control(options: argparse.Namespace) -> list[str]:
 def file_stem(entry: dict[str, Any]) -> str:
     """The name of the files of an entry, without ending: another one for every case, whatever the episodes."""
     parts = ["control", entry["environment"], entry["controller"]]
-    parts += [f"goal{entry['goal']:.3g}"] if entry["goal"] else []
+    parts += [f"goal{entry['goal']:g}"] if entry["goal"] else []
     parts += [f"gravity{entry['gravity']:g}"] if entry["gravity"] != 1.0 else []
     return "_".join([*parts, *([] if entry["told"] else ["untold"])])
 

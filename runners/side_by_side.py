@@ -116,7 +116,8 @@ def run_all(options: argparse.Namespace) -> list[str]:
         cases = [case for case in cases if not numbers.is_complete(case[2])]
     for *_, folder in cases:
         if folder.exists():
-            raise ExperimentError(f"--save_dir={options.save_dir}: {folder} exists; give a new folder")
+            instead = "is not complete; move it away, and it is run again" if every else "exists; give a new folder"
+            raise ExperimentError(f"--save_dir={options.save_dir}: {folder} {instead}")
     python = original.check_python(options.python)
     for i, (task, rule, folder) in enumerate(cases, 1):
         logger.info("%d of %d: %s, %s", i, len(cases), task, rule)

@@ -33,6 +33,7 @@ class Model(NamedTuple):
     kind: str  # "physics", "black box" or "ablation"
     flags: tuple[str, ...]  # of run_physics.py
     staged: bool = True  # whether it has positions, and so the stages
+    judged: bool = True  # whether its decoder tells if the objects are found
 
 
 MODELS = {
@@ -42,8 +43,8 @@ MODELS = {
     ),
     "interaction-network": Model("IN + inverse graphics", "black box", ("--cell_type=interaction_network",)),
     "lstm": Model("LSTM + inverse graphics", "black box", ("--cell_type=lstm",)),
-    "video-lstm": Model("VideoLSTM", "black box", ("--model=VideoLSTM",), staged=False),
-    "black-box-decoder": Model("Black-box decoder", "ablation", ("--decoder_type=black_box",)),
+    "video-lstm": Model("VideoLSTM", "black box", ("--model=VideoLSTM",), staged=False, judged=False),
+    "black-box-decoder": Model("Black-box decoder", "ablation", ("--decoder_type=black_box",), judged=False),
     "separate-gradients": Model("Separate gradients", "ablation", ("--separate_gradients=true",)),
 }
 TASKS = ("3bp_color", "spring_color", "bouncing_balls")
@@ -57,11 +58,12 @@ OF_POSITIONS = (
 
 HEADING = "## Results"
 EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --figures` from the runs that it trained.
-Numbers are of the test file, medians over the seeds. SSIM (structural similarity, 1 at best) is the mean over the
-frames of the training's loss (*predicted*) and over those beyond (*extrapolated*); losses are squared errors per
-frame, as in the log. The best of a column is bold. *Learned* parameters are raw, with their distance from the true
-ones. *Weights* are the trained numbers that the model uses, *steps* those of the three stages; *minutes* are those of
-the logs, whatever else ran on the machine; *seeds*: how many found the objects. Made with"""
+Numbers are of the test file, medians over the seeds that found the objects. SSIM (structural similarity, 1 at best) is
+the mean over the frames of the training's loss (*predicted*) and over those beyond (*extrapolated*); losses are squared
+errors per frame, as in the log. The best of a column is bold. *Learned* parameters are raw, with their distance from
+the true ones. *Weights* are the trained numbers that the model uses, *steps* those of the three stages; *minutes* are
+those of the logs, whatever else ran on the machine; *seeds*: how many found the objects, or, where nothing tells, how
+many there are. Made with"""
 # column → (whether more is better, its value in an entry)
 MEASURES = {
     "SSIM predicted": (True, lambda run: statistics.fmean(run["ssim"][: run["pred_steps"]])),
@@ -183,8 +185,8 @@ def rows(models: dict[str, list[Entry]]) -> list[dict[str, str]]:
             **{m: f"**{text}**" if winners.get(m) == name else text for m, text in shown.items()},
             "learned": learned(runs), "weights": f"{found[0]['weights']:,}" if found else "–",
             "steps": ", ".join(sorted({run["steps"] for run in runs})),
-            "minutes": f"{statistics.median(run['wall_s'] / 60 for run in runs):.0f}",
-            "seeds": f"{len(found)} of {len(runs)}",
+            "minutes": f"{statistics.median(run['wall_s'] / 60 for run in found or runs):.0f}",
+            "seeds": f"{len(found)} of {len(runs)}" if MODELS[name].judged else str(len(runs)),
         })  # fmt: skip
     return lines
 

@@ -19,9 +19,8 @@ from runners.control.episodes import draw_true, see_angle
 from runners.reproduce.measure import describe_run
 from runners.reproduce.report import number, replace_section, with_error, write_entry
 from runners.run_base import logger
-from runners.run_control import load_pendulum, run_episodes
+from runners.run_control import ENVIRONMENT, load_pendulum, run_episodes
 
-ENVIRONMENT = {"pendulum": "pendulum", "pendulum_gymnasium": "gymnasium"}  # by task
 ALL = 5000  # sequences
 EPISODES = 20
 TRUE = {"g": 10.0, "a": 1.0}
@@ -32,11 +31,11 @@ NAMES = {
 }  # fmt: skip
 HEADING = "## Every run"
 EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --control --task=pendulum --seeds=0,1,2`,
-the same with `--task=pendulum_gymnasium`, and with `--datapoints`. All runs had help that the paper does not name:
-training in stages, the first of them supervised by motion, faded out. *angle*: root mean square of encoded less true
-angles of the test file, after one offset; *upright*: that offset less the learned `angle_0`, by which the controller is
-wrong. Returns are means over {EPISODES} episodes (seeds 0 to {EPISODES - 1}) and their standard errors. In percent: how
-far from the true g = 10, a = 1. The second table is of seed 0 and all sequences. Made with"""
+the same with `--task=pendulum_gymnasium`, and with `--seeds=0 --datapoints=100` (300, 1000). All runs had help that the
+paper does not name: training in stages, the first of them supervised by motion, faded out. *angle*: root mean square of
+encoded less true angles of the test file, after one offset; *upright*: that offset less the learned `angle_0`, by which
+the controller is wrong. Returns are means over {EPISODES} episodes (seeds 0 to {EPISODES - 1}) and their standard
+errors. In percent: how far from the true g = 10, a = 1. The second table is of seed 0 and all sequences. Made with"""
 
 
 class Case(NamedTuple):
@@ -83,21 +82,26 @@ def play(net: PendulumNet | None, environment: str, controller: str, case: Case)
     return {**entry, "picture": case.picture, "stack": machine.describe(machine.stack())}
 
 
-def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path) -> None:
-    """Write the entry of the run in `folder`: what it learned, and its returns, case by case.
+def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path, flags: list[str]) -> None:
+    """Write the entry of the run in `folder`, trained with `flags`: what it learned, and its returns, case by case.
 
     Every case for seed 0 with all sequences, else the first. Cases that are there already are not played again: delete
     the entries where the planner has changed.
     """
-    net, environment, file = load_pendulum(folder), ENVIRONMENT[task], folder.with_suffix(".json")
-    cases = CASES if seed == 0 and sequences == ALL else CASES[:1]
-    entry = json.loads(file.read_text("utf-8")) if file.is_file() else {
-        **describe_run(task, seed, folder), "sequences": sequences, "parameters": net.parameters(),
+    file, entry = folder.with_suffix(".json"), {}
+    if file.is_file():
+        entry = json.loads(file.read_text("utf-8"))
+    done = [Case(*(played[name] for name in Case._fields)) for played in entry.get("cases", [])]
+    missing = [case for case in (CASES if seed == 0 and sequences == ALL else CASES[:1]) if case not in done]
+    if not missing:
+        return
+    net = load_pendulum(folder)
+    entry = entry or {
+        **describe_run(task, seed, folder), "flags": flags, "sequences": sequences, "parameters": net.parameters(),
         **angle_errors(net, test_file), "cases": [],
     }  # fmt: skip
-    done = [Case(*(played[name] for name in Case._fields)) for played in entry["cases"]]
-    for case in [case for case in cases if case not in done]:
-        entry["cases"].append(play(net, environment, "pixels", case))
+    for case in missing:
+        entry["cases"].append(play(net, ENVIRONMENT[task], "pixels", case))
         write_entry(file, entry)
 
 

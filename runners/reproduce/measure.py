@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import statistics
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,8 @@ from runners.reproduce import figures
 from runners.run_base import logger
 
 BATCH = 50  # sequences evaluated at once
-PAUSE = 600.0  # seconds without a log line: the run was stopped, and they are not counted
+# Without a log line for so many seconds and so many times the usual, the run was stopped: they are not counted.
+PAUSE, UNUSUAL = 600.0, 5.0
 TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - tf - ", re.MULTILINE)
 LOSSES = ("pred_loss", "extrap_loss", "recons_loss")
 
@@ -228,7 +230,8 @@ def describe_run(task: str, seed: int, folder: Path) -> dict[str, Any]:
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     moments = [datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp() for stamp in TIME.findall(text)]
     gaps = [later - earlier for earlier, later in zip(moments, moments[1:])]
+    pause = max(PAUSE, UNUSUAL * statistics.median(gaps)) if gaps else PAUSE
     return {
         "task": task, "seed": seed, "found": False, "stack": machine.describe(machine.stack()),
-        "wall_s": sum(gap for gap in gaps if 0 < gap < PAUSE),
+        "wall_s": sum(gap for gap in gaps if 0 < gap < pause),
     }  # fmt: skip

@@ -149,9 +149,9 @@ def run_folder(folder: Path, side: str, pair: int) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether both runs in `folder` came to their end."""
+    """Whether all runs in `folder` came to their end."""
     runs = Numbers(folder).runs if (folder / FACTS).exists() else []
-    return {run["side"] for run in runs if run["code"] == 0} == set(SIDES)
+    return {*SIDES, AGAIN} <= {run["side"] for run in runs} and not any(run["code"] for run in runs)
 
 
 def log_of(folder: Path) -> RunLog:

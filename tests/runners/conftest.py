@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.pendulum import PendulumPixels
+from data_gen.pendulum import GymnasiumPendulum, PendulumPixels
 from data_gen.recipes import RECIPES, make_dataset
 from runners.control import planning
 from runners.control.planning import CrossEntropyPlanner, DynamicProgramming
@@ -31,7 +31,8 @@ def small_data(tmp_path_factory) -> Path:
 @pytest.fixture
 def quick_control(monkeypatch) -> None:
     """Short episodes, few plans; dynamic programming of a few sweeps, which no other test shall take."""
-    monkeypatch.setattr(PendulumPixels, "steps", 4)
+    for world in (PendulumPixels, GymnasiumPendulum):
+        monkeypatch.setattr(world, "steps", 4)
     monkeypatch.setattr(DynamicProgramming, "sweeps", 3)
     monkeypatch.setattr(planning, "solve", lru_cache(planning.solve.__wrapped__))
     for name, value in (("horizon", 5), ("samples", 20), ("elites", 4)):

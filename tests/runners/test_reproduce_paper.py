@@ -117,6 +117,24 @@ def test_finished_runs_are_not_run_again_and_given_flags_go_to_the_runs(tmp_path
     assert sorted(command.flags_for_runs()) == given == sorted(calls[0][-3:])  # and none that was not given
     entry = json.loads((tmp_path / "spring_color-corrected" / "seed3.json").read_text())
     assert entry["found"] is False and entry["supervision"] == "motion"
+    assert sorted(entry["flags"]) == given  # and not the folder of the data, which changes nothing
+
+
+def test_a_run_that_had_other_flags_is_not_taken_for_measured(tmp_path, monkeypatch, command, flags):
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: (1, "error: objects not found: 3.0%"))
+    (tmp_path / "spring_color").mkdir()
+    flags(f"--experiments={tmp_path}", "--task=spring_color", "--joint_steps=7", f"--data_dir={tmp_path}")
+    command.reproduce("spring_color", 3)
+    flags(f"--experiments={tmp_path}", "--task=spring_color", "--joint_steps=8")
+    with pytest.raises(ExperimentError, match="that run had --joint_steps=7"):
+        command.reproduce("spring_color", 3)
+    numbers = tmp_path / "spring_color" / "seed3.json"
+    entry = json.loads(numbers.read_text())
+    numbers.write_text(json.dumps({name: entry[name] for name in entry if name != "flags"}))
+    command.reproduce("spring_color", 3)  # of an earlier version: not known
+    numbers.write_text("{")
+    with pytest.raises(ExperimentError, match="damaged"):
+        command.reproduce("spring_color", 3)
 
 
 def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeypatch, command, flags):

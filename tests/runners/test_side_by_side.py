@@ -171,6 +171,17 @@ def test_both_run_on_one_batch_from_the_same_weights(tmp_path, programs):
     assert {"report.html", "report.txt", "original_output.txt", "port2_output.txt"} <= set(os.listdir(out))
 
 
+def test_of_all_cases_those_that_are_complete_are_not_run_again(tmp_path, programs, monkeypatch):
+    monkeypatch.setattr(side_by_side, "TASKS", ("spring_color",))
+    monkeypatch.setattr(side_by_side, "OPTIMIZERS", ("rmsprop", "sgd"))
+    assert programs("--task=all").code == 0 and len(programs.calls) == 2 * 3
+    again = programs("--task=all")
+    assert again.code == 0 and len(programs.calls) == 2 * 3 and "| spring_color | sgd | 4 | 20 |" in again.out
+    (tmp_path / "out" / "spring_color-sgd" / numbers.FACTS).unlink()
+    broken = programs("--task=all")
+    assert broken.code == 1 and "spring_color-sgd is not complete" in broken.err
+
+
 def test_a_failing_original_leaves_what_there_is(tmp_path, programs):
     ended = programs(original="print('Traceback'); sys.exit('no such op')")
     last, out = ended.err.splitlines()[-1], tmp_path / "out"

@@ -57,18 +57,21 @@ def test_a_run_is_measured_case_by_case_and_not_twice(net, test_file, tmp_path, 
 
     monkeypatch.setattr(control, "play", stops_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        control.measure("pendulum", 0, 5000, folder, test_file)
+        control.measure("pendulum", 0, 5000, folder, test_file, ["--joint_steps=9"])
     assert len(json.loads(folder.with_suffix(".json").read_text())["cases"]) == 2
-    control.measure("pendulum", 0, 5000, folder, test_file)
+    control.measure("pendulum", 0, 5000, folder, test_file, ["--joint_steps=9"])
     assert played == [*control.CASES, control.CASES[2]]
-    control.measure("pendulum", 0, 300, tmp_path / "pendulum-300" / "seed0", test_file)
+    control.measure("pendulum", 0, 300, tmp_path / "pendulum-300" / "seed0", test_file, ["--joint_steps=9"])
     assert played[-1] == control.CASES[0] and len(played) == 5
+    assert json.loads(folder.with_suffix(".json").read_text())["flags"] == ["--joint_steps=9"]
+    monkeypatch.setattr(control, "load_pendulum", None)  # all is there: the run's folder may be gone
+    control.measure("pendulum", 0, 5000, folder, test_file, [])
 
 
 def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
-    control.measure("pendulum", 1, 300, tmp_path / "pendulum-300" / "seed1", test_file)
+    control.measure("pendulum", 1, 300, tmp_path / "pendulum-300" / "seed1", test_file, ["--joint_steps=9"])
     net.cell.log_g.assign(2.0)
-    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file)
+    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file, ["--joint_steps=9"])
     control.measure_references("pendulum", tmp_path)
     page = tmp_path / "control.md"
     page.write_text("# Kept\n\n")

@@ -26,6 +26,11 @@ def test_an_object_that_no_position_follows_is_not_found():
     assert sorted(legacy.in_place(encoded, true))[0] < 0.1
 
 
+def test_without_true_positions_there_are_dashes():
+    assert legacy.columns([]) == {"in place": "–", "found": "–"}
+    assert legacy.columns([0.95, 0.2]) == {"in place": "0.95, 0.20", "found": "1 of 2"}
+
+
 def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     command, calls = load_command("reproduce_paper"), []
     monkeypatch.setattr(command, "run_and_show", lambda arguments: calls.append(arguments) or (0, ""))
@@ -64,4 +69,9 @@ def test_a_run_is_trained_measured_and_continued(tmp_path):
         assert run_main(command.main, [*given, "--batch_size=4", f"--epochs={epochs}"]).code == 0
         entry = json.loads((tmp_path / "legacy" / "spring_color" / "seed0.json").read_text())
         assert entry["epochs"] == epochs and len(entry["in_place"]) == 2
+    with np.load(tmp_path / recipe.test_file) as file:
+        published = {name: file[name] for name in file if name.endswith("_x")}
+    np.savez(tmp_path / recipe.test_file, **published)
+    assert run_main(command.main, [*given, "--batch_size=4", "--epochs=3"]).code == 0
+    assert "| – | – |" in (tmp_path / "legacy_run.md").read_text()
     FLAGS.unparse_flags()

@@ -106,6 +106,13 @@ def test_time_without_pauses(tmp_path):
     assert (entry["wall_s"], entry["found"], entry["seed"]) == (180.5, False, 4)
 
 
+def test_slow_steps_are_no_pauses(tmp_path):
+    """A line every 13 minutes, and a night."""
+    lines = [f"2026-01-01 {10 + 13 * n // 60}:{13 * n % 60:02}:00,000 - tf - train - iter={n}" for n in range(9)]
+    (tmp_path / "log.txt").write_text("\n".join([*lines, "2026-01-02 10:00:00,000 - tf - device: CPU"]))
+    assert measure.describe_run("mnist_spring_color", 0, tmp_path)["wall_s"] == 8 * 13 * 60
+
+
 def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data, without_graphs):
     folder = tmp_path / "spring_color" / "seed0"
     folder.mkdir(parents=True)
