@@ -72,8 +72,9 @@ class BlackBoxDecoder(tf.keras.layers.Layer):
 
     Positions in half frames from the middle; dense 200 relu; dense to 64 maps of side ⌈H/4⌉, relu; two transposed
     convolutions of stride 2, 4×4, 32 relu and 16 relu; convolution 3×3 to C; what is beyond H is cut off. The paper
-    has it as an ablation and gives no sizes; these have about as many weights as `ConvSTDecoder`. The output is linear,
-    near [0, 1] once trained: it learns faster than through a sigmoid, which starts at grey and may end in black.
+    has it as an ablation and gives no sizes; these have 0.7 to 0.85 times as many weights as `ConvSTDecoder`. The
+    output is linear, near [0, 1] once trained: it learns faster than through a sigmoid, which starts at grey and may
+    end in black.
     """
 
     calibrated = False  # it has no grid
