@@ -58,12 +58,13 @@ OF_POSITIONS = (
 
 HEADING = "## Results"
 EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --figures` from the runs that it trained.
-Numbers are of the test file, medians over the seeds that found the objects. SSIM (structural similarity, 1 at best) is
-the mean over the frames of the training's loss (*predicted*) and over those beyond (*extrapolated*); losses are squared
-errors per frame, as in the log. The best of a column is bold. *Learned* parameters are raw, with their distance from
-the true ones. *Weights* are the trained numbers that the model uses, *steps* those of the three stages; *minutes* are
-those of the logs, whatever else ran on the machine; *seeds*: how many found the objects, or, where nothing tells, how
-many there are. Made with"""
+All models but VideoLSTM had help that the paper does not have: training in stages, the first of them supervised by
+motion, faded out. Numbers are of the test file, medians over the seeds that found the objects. SSIM (structural
+similarity, 1 at best) is the mean over the frames of the training's loss (*predicted*) and over those beyond
+(*extrapolated*); losses are squared errors per frame, as in the log. The best of a column is bold. *Learned* parameters
+are raw, with their distance from the true ones. *Weights* are the trained numbers that the model uses, *steps* those of
+the three stages; *minutes* are those of the logs, whatever else ran on the machine; *seeds*: how many found the
+objects, or, where nothing tells, how many there are. Made with"""
 # column → (whether more is better, its value in an entry)
 MEASURES = {
     "SSIM predicted": (True, lambda run: statistics.fmean(run["ssim"][: run["pred_steps"]])),
