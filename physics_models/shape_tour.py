@@ -21,14 +21,17 @@ from physics_models.pendulum_net import PendulumNet
 from physics_models.physics_net import PhysicsNet
 from physics_models.tasks import PENDULUMS, TASKS, Task, get_task
 
-STAGES = {  # from input to prediction
-    "input": "[B, T, H, H, C]",
+ENCODER_STAGES = {  # of every network with objects
     "frames encoded": "[B·(L+P), H, H, C]",
     "U-Net, logits": "[B·(L+P), H, H, N]",
     "enc_masks": "[B·(L+P), H, H, N+1]",
     "masked_objects": "[N, B·(L+P), H, H, C]",
     "location net, in": "[N·B·(L+P), G·G·C]",
     "location net, out": "[N·B·(L+P), 2]",
+}
+STAGES = {  # from input to prediction
+    "input": "[B, T, H, H, C]",
+    **ENCODER_STAGES,
     "enc_pos": "[B, L+P, 2N]",
     "velocity net, in": "[N·B, 2V]",
     "initial velocities": "[B, 2N]",
@@ -47,12 +50,7 @@ STAGES = {  # from input to prediction
 PENDULUM_STAGES = {  # the same of PendulumNet, which has an angle where PhysicsNet has a position
     "input": "[B, T, H, H, C]",
     "torques": "[B, T-1]",
-    "frames encoded": "[B·(L+P), H, H, C]",
-    "U-Net, logits": "[B·(L+P), H, H, N]",
-    "enc_masks": "[B·(L+P), H, H, N+1]",
-    "masked_objects": "[N, B·(L+P), H, H, C]",
-    "location net, in": "[N·B·(L+P), G·G·C]",
-    "location net, out": "[N·B·(L+P), 2]",
+    **ENCODER_STAGES,
     "enc_pos": "[B, L+P, N]",
     "initial angle": "[B, N]",
     "initial speed": "[B, N]",

@@ -73,8 +73,6 @@ def control(options: argparse.Namespace) -> list[str]:
         net = load_pendulum(folder)
     of_run = ENVIRONMENT[net.task.name] if net else None
     environment = options.env or of_run or "pendulum"
-    if of_run not in (None, environment):
-        print(f"--env={environment}: the run has learned from pictures of --env={of_run}", file=sys.stderr)
     goal = goal_angle(options.goal, net)
     check_goal(goal, options.gravity)
     make_folder(folder)
@@ -82,6 +80,8 @@ def control(options: argparse.Namespace) -> list[str]:
         net, environment, options.controller, range(options.seed, options.seed + options.episodes), goal,
         options.gravity, options.told == "true", progress=True,
     )  # fmt: skip
+    if of_run not in (None, environment):
+        print(f"--env={environment}: the run has learned from pictures of --env={of_run}", file=sys.stderr)
     stem, text = folder / file_stem(entry), json.dumps(entry, indent=1)
     write_atomically(f"{stem}.json", lambda file: file.write(text.encode()))
     plot_returns(entry, Path(f"{stem}.png"))

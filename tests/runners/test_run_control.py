@@ -179,8 +179,7 @@ def test_a_run_of_another_task_is_named(tmp_path):
 def test_an_environment_that_is_not_installed_is_named(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gymnasium", None)
     ended = run_command("paig-run-control", f"--save_dir={run}", "--env=gymnasium")
-    last = ended.err.splitlines()[-1]
-    assert ended.code == 1 and last.startswith("error: ") and "[control]" in last and "Traceback" not in ended.err
+    assert ended.code == 1 and "[control]" in ended.err and ended.err.count("\n") == 1
 
 
 def test_what_a_controller_is_told(net, quick_control, monkeypatch):
