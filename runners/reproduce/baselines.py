@@ -241,8 +241,9 @@ def seed_row(run: Entry) -> dict[str, str]:
 def draw(entries: dict[Path, Entry], folder: Path) -> dict[str, list[str]]:
     """Write the pictures of each task into `folder`; their lines on the page, which lies above it, by task.
 
-    `baselines_<task>_frames.png` is Figure 2: the truth above, a row for each model, of its first seed with objects.
-    `baselines_<task>_ssim.png` shows SSIM by frame, means over the seeds, the training range shaded.
+    `baselines_<task>_frames.png` is Figure 2: the truth above, a row for each model, of its first seed that found the
+    objects and whose frames are still there. `baselines_<task>_ssim.png` shows SSIM by frame, means over the seeds, the
+    training range shaded.
     """
     lines = {}
     for task in TASKS:
@@ -250,24 +251,26 @@ def draw(entries: dict[Path, Entry], folder: Path) -> dict[str, list[str]]:
         if not found:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        first = {run["model"]: path for path, run in reversed(found.items())}
-        shown, curves, one = {}, {}, next(iter(found.values()))
-        for name in filter(first.__contains__, MODELS):
-            runs = [run for run in found.values() if run["model"] == name]
-            curves[MODELS[name].label] = np.mean([run["ssim"] for run in runs], axis=0).tolist()
-            with np.load(first[name].with_suffix(".npz"), allow_pickle=False) as arrays:
-                shown.setdefault("truth", arrays["truth"])
-                shown[f"{MODELS[name].label} (seed {found[first[name]]['seed']})"] = arrays["predicted"]
-        steps = np.unique(np.linspace(0, len(shown["truth"]) - 1, figures.FRAMES_SHOWN).round().astype(int))
-        frames = np.concatenate([frames[steps] for frames in shown.values()]) / 255.0
-        figures.save_png(f"{folder}/baselines_{task}_frames.png", gallery(frames, len(steps)), 3)
+        with_frames = {path: run for path, run in found.items() if path.with_suffix(".npz").is_file()}
+        first = {run["model"]: path for path, run in reversed(with_frames.items())}
+        shown, curves, captions, one = {}, {}, {}, next(iter(found.values()))
+        for name in MODELS:
+            if runs := [run for run in found.values() if run["model"] == name]:
+                curves[MODELS[name].label] = np.mean([run["ssim"] for run in runs], axis=0).tolist()
+            if name in first:
+                with np.load(first[name].with_suffix(".npz"), allow_pickle=False) as arrays:
+                    shown.setdefault("truth", arrays["truth"])
+                    shown[f"{MODELS[name].label} (seed {found[first[name]]['seed']})"] = arrays["predicted"]
+        if shown:
+            steps = np.unique(np.linspace(0, len(shown["truth"]) - 1, figures.FRAMES_SHOWN).round().astype(int))
+            frames = np.concatenate([frames[steps] for frames in shown.values()]) / 255.0
+            figures.save_png(f"{folder}/baselines_{task}_frames.png", gallery(frames, len(steps)), 3)
+            numbers = ", ".join(str(step + one["input_steps"]) for step in steps)
+            which = f"Figure 2, frames {numbers} of one test sequence, from top to bottom"
+            captions["frames"] = f"{which}: {', '.join(shown)}"
         seen = one["input_steps"] + one["pred_steps"]
         figures.curves(curves, one["input_steps"], "SSIM", f"{folder}/baselines_{task}_ssim.png", seen)
-        numbers = ", ".join(str(step + one["input_steps"]) for step in steps)
-        captions = {
-            "frames": f"Figure 2, frames {numbers} of one test sequence, from top to bottom: {', '.join(shown)}",
-            "ssim": f"SSIM by frame; the frames before {seen} are in the training's loss",
-        }
+        captions["ssim"] = f"SSIM by frame; the frames before {seen} are in the training's loss"
         lines[task] = [
             line for kind, caption in captions.items()
             for line in ("", f"![{task}, {kind}]({folder.name}/baselines_{task}_{kind}.png)", "", f"*{caption}.*")

@@ -230,6 +230,19 @@ def test_figure_2_has_the_truth_above_and_the_ssim_its_training_range(tmp_path, 
     assert list(series) == ["Physics + inverse graphics", "VideoLSTM"]
 
 
+def test_figure_2_shows_the_seeds_whose_frames_are_there(tmp_path, command):
+    runs = tmp_path / "figures"
+    write_entry(runs).with_suffix(".npz").unlink()
+    write_entry(runs, seed=1)
+    write_entry(runs, model="lstm").with_suffix(".npz").unlink()
+    write_entry(runs, task="spring_color", true={"k": 4.0}, parameters={"k": 4.0}).with_suffix(".npz").unlink()
+    assert run_main(command.main, ["--figures", "--collect", f"--experiments={tmp_path}"]).code == 0
+    page = (tmp_path / "baselines.md").read_text()
+    assert "from top to bottom: truth, Physics + inverse graphics (seed 1)." in page
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert names == {f"baselines_{end}.png" for end in ("3bp_color_frames", "3bp_color_ssim", "spring_color_ssim")}
+
+
 def test_the_training_range_is_shaded(tmp_path):
     pictures = []
     for trained_to in (None, 10, 20):
