@@ -122,7 +122,8 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
         exit_code, last = run_physics_for(place, seed, legacy.flags(task))
         if exit_code:
             raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
-        write_entry(place.with_suffix(".json"), legacy.measure(task, seed, place, files))
+        entry = legacy.measure(task, seed, place, files)  # a row for each number of epochs
+        write_entry(place.with_name(f"seed{seed}_{entry['epochs']}.json"), entry)
     legacy.write_runs(folder, report)
     return report
 

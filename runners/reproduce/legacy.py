@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from data_gen.iterators import load_frames
+from data_gen.recipes import RECIPES
 from physics_models import checkpoints, motion
 from physics_models.errors import ExperimentError
-from physics_models.experiment import LOG
+from physics_models.experiment import LOG, write_atomically
 from physics_models.library import load_network
 from physics_models.run_log import read_log
 from physics_models.staged import encode_all
+from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
-from runners.reproduce.measure import DataFiles, describe_run
-from runners.reproduce.report import number, replace_section
+from runners.reproduce.measure import DataFiles, describe_run, true_parameters
+from runners.reproduce.report import PAPER, number, replace_section
 from runners.side_by_side import RECOMMENDED
 
 BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
@@ -62,11 +64,12 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
     if true is not None:  # the published files have no positions
         encoded = encode_all(net, load_frames(files.test, ("test",))["test"][:, :seen]).reshape(true.shape)
         shares = in_place(encoded, true)
+    log = read_log(folder / LOG)
     return {
         **describe_run(task, seed, folder), "found": bool(shares) and min(shares) >= FOUND,
         "epochs": checkpoints.load(folder).progress["epoch"],
-        "losses": read_log(folder / LOG).evaluations("test")[-1].losses,
-        "parameters": net.parameters(), "in_place": shares,
+        "losses": log.evaluations("test")[-1].losses, "parameters": net.parameters(), "in_place": shares,
+        "true": true_parameters(files), "logged": [[each.epoch, each.parameters] for each in log.evaluations("valid")],
     }  # fmt: skip
 
 
@@ -78,11 +81,50 @@ def columns(shares: list[float]) -> dict[str, str]:
     return {"in place": ", ".join(f"{share:.2f}" for share in shares), "found": f"{found} of {len(shares)}"}
 
 
+def histories(runs: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """What the `runs` of one task learned, parameter by parameter: label → (epochs, values), the longest run of a seed.
+
+    Beside them what the paper learned and what is true, at the first and the last epoch.
+    """
+    longest = {run["seed"]: run for run in sorted(runs, key=lambda run: run["epochs"]) if run.get("logged")}
+    shown: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for run in longest.values():
+        epochs = [epoch for epoch, _ in run["logged"]]
+        for name in run["true"]:
+            logs = [logged[key] for _, logged in run["logged"] for key in logged if key.endswith(f"/log_{name}")]
+            if len(logs) == len(epochs):
+                shown.setdefault(name, {})[f"seed {run['seed']}"] = epochs, np.exp(logs).tolist()
+    for name, lines in shown.items():
+        ends, task = [0, max(epochs[-1] for epochs, _ in lines.values())], runs[0]["task"]
+        beside = {"paper": PAPER.get(task, {}).get(name), "true": runs[0]["true"][name]}
+        lines.update({label: (ends, [value, value]) for label, value in beside.items() if value is not None})
+    return shown
+
+
+@default_style()
+def draw(runs: list[dict[str, Any]], path: Path) -> bool:
+    """Write the learned parameters of one task's `runs` by epoch to `path`; False if no run has logged any."""
+    shown = histories(runs)
+    if not shown:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(4.5 * len(shown), 3), dpi=90, layout="tight")
+    for axes, (name, lines) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items()):
+        for label, (epochs, values) in lines.items():
+            style = {"paper": "k:", "true": "k--"}.get(label, "-")
+            axes.plot(epochs, values, style, label=label)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.legend(fontsize=7)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    return True
+
+
 def write_runs(folder: Path, report: Path) -> None:
-    """Replace the table of the page `report` by that of all measured runs in `folder`."""
-    entries = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/seed*.json"))]
+    """Replace the results on the page `report` by those of all measured runs in `folder`, with a picture per task."""
+    entries = [json.loads(path.read_text("utf-8")) for path in folder.glob("*/seed*.json")]
     if not entries:
         raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
+    entries.sort(key=lambda run: (list(RECIPES).index(run["task"]), run["seed"], run["epochs"]))
     rows = [
         {
             "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),
@@ -93,5 +135,9 @@ def write_runs(folder: Path, report: Path) -> None:
         }
         for run in entries
     ]  # fmt: skip
-    stacks = "; ".join(sorted({run["stack"] for run in entries}))
-    replace_section(report, HEADING, f"{EXPLANATION} {stacks}.", rows)
+    text = f"{EXPLANATION} {'; '.join(sorted({run['stack'] for run in entries}))}."
+    for task in dict.fromkeys(run["task"] for run in entries):
+        picture = f"pictures/legacy_{task}.png"
+        if draw([run for run in entries if run["task"] == task], report.parent / picture):
+            text += f"\n\n![what {task} learned, by epoch]({picture})"
+    replace_section(report, HEADING, text, rows)

@@ -11,6 +11,7 @@ from one_command import load_command
 
 from data_gen.recipes import RECIPES
 from runners.reproduce import legacy
+from runners.reproduce.report import write_entry
 from runners.run_base import FLAGS
 
 
@@ -49,7 +50,29 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "legacy_run.md").read_text()
     assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
     row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | 8 |"
-    assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3.json").read_text()) == entry
+    assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3_20.json").read_text()) == entry
+
+
+def test_what_was_learned_is_drawn_beside_the_truth_and_the_paper(tmp_path):
+    run = {
+        "task": "spring_color", "seed": 1, "true": {"k": 4.0, "l": 6.0}, "stack": "TensorFlow 2", "wall_s": 60.0,
+        "losses": {"eval_recons_loss": 9.1, "eval_pred_loss": 20.0, "eval_extrap_loss": 31.0}, "in_place": [],
+    }  # fmt: skip
+    cell = "net/spring_ode_cell/log_"
+    log = [[epoch, {f"{cell}k": np.log(1 + epoch), f"{cell}l": 0.0, "net/decoder/logsigma": 1.0}] for epoch in (0, 1)]
+    short = {**run, "epochs": 20, "parameters": {"k": 2.0, "l": 1.0}, "logged": log[:1]}
+    long = {**run, "epochs": 100, "parameters": {"k": 2.0, "l": 1.0}, "logged": log}
+    shown = legacy.histories([long, short])
+    assert list(shown) == ["k", "l"] and list(shown["k"]) == ["seed 1", "paper", "true"]
+    np.testing.assert_allclose(shown["k"]["seed 1"], ([0, 1], [1.0, 2.0]))
+    assert shown["k"]["paper"] == ([0, 1], [4.26, 4.26]) and shown["l"]["true"] == ([0, 1], [6.0, 6.0])
+    for entry in (long, short):
+        write_entry(tmp_path / "runs" / "spring_color" / f"seed1_{entry['epochs']}.json", entry)
+    legacy.write_runs(tmp_path / "runs", tmp_path / "legacy_run.md")
+    page = (tmp_path / "legacy_run.md").read_text()
+    assert "(pictures/legacy_spring_color.png)" in page
+    assert (tmp_path / "pictures" / "legacy_spring_color.png").is_file()
+    assert page.index("| spring_color | 1 | 20 |") < page.index("| spring_color | 1 | 100 |")
 
 
 def test_without_a_seed_there_is_nothing_to_report(tmp_path):
@@ -67,11 +90,12 @@ def test_a_run_is_trained_measured_and_continued(tmp_path):
     given = ["--legacy", "--task=spring_color", "--seeds=0", f"--experiments={tmp_path}", f"--data_dir={tmp_path}"]
     for epochs in (1, 2):
         assert run_main(command.main, [*given, "--batch_size=4", f"--epochs={epochs}"]).code == 0
-        entry = json.loads((tmp_path / "legacy" / "spring_color" / "seed0.json").read_text())
+        entry = json.loads((tmp_path / "legacy" / "spring_color" / f"seed0_{epochs}.json").read_text())
         assert entry["epochs"] == epochs and len(entry["in_place"]) == 2
     with np.load(tmp_path / recipe.test_file) as file:
         published = {name: file[name] for name in file if name.endswith("_x")}
     np.savez(tmp_path / recipe.test_file, **published)
     assert run_main(command.main, [*given, "--batch_size=4", "--epochs=3"]).code == 0
-    assert "| – | – |" in (tmp_path / "legacy_run.md").read_text()
+    page = (tmp_path / "legacy_run.md").read_text()
+    assert "| – | – |" in page and "(pictures/legacy_spring_color.png)" in page
     FLAGS.unparse_flags()
