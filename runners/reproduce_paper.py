@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
 import signal
 import subprocess
@@ -41,7 +40,7 @@ from physics_models.tasks import PENDULUMS, get_task
 from runners import run_base, run_physics, staged_run
 from runners.reproduce import baselines, control, discovery, legacy, shapes
 from runners.reproduce.measure import DataFiles, describe_run, measure_run
-from runners.reproduce.report import write_entry, write_report
+from runners.reproduce.report import read_entry, write_entry, write_report
 from runners.run_base import FLAGS, PATH, logger
 
 DEFAULT_VIDEOS = "spring_color,bouncing_balls,3bp_color,spring_color_half,disc_plus_noise5,square_wedge_noise5"
@@ -192,10 +191,7 @@ def measured(file: Path) -> bool:
     """Whether the entry `file` is there; `ExperimentError` if its run had other flags than are given now."""
     if not file.is_file():
         return False
-    try:
-        before = json.loads(file.read_text("utf-8")).get("flags")
-    except (AttributeError, ValueError) as error:
-        raise ExperimentError(f"{file}: damaged ({error}); delete it, and the run is measured again") from error
+    before = read_entry(file, lambda entry: entry.get("flags")).get("flags")
     if before not in (None, flags_that_count()):
         given = " ".join(before) or "no flags that change it"
         raise ExperimentError(f"{file}: that run had {given}; give the same, or another folder as --experiments")

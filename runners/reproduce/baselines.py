@@ -23,7 +23,7 @@ from physics_models.staged import STAGES, StagedSettings
 from physics_models.viz import gallery
 from runners.reproduce import figures
 from runners.reproduce.measure import DataFiles, describe_run, predict_frames, true_parameters
-from runners.reproduce.report import UNLEARNED, Entry, number, replace_section, table, with_error
+from runners.reproduce.report import UNLEARNED, Entry, number, read_entry, replace_section, table, with_error
 
 
 class Model(NamedTuple):
@@ -128,20 +128,16 @@ def read_entries(folder: Path) -> dict[Path, Entry]:
 
     Raises `ExperimentError` for an entry that cannot be read, and where there is none.
     """
-    entries: dict[Path, Entry] = {}
-    order: dict[Path, tuple[int, int, int]] = {}
-    for path in folder.glob("*/*/seed*.json"):
-        try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            order[path] = TASKS.index(entry["task"]), list(MODELS).index(entry["model"]), entry["seed"]
-            results([entry])  # what the page takes of it
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise ExperimentError(f"{path}: damaged ({what}); delete it, and the run is measured again") from error
-        entries[path] = entry
+    paths = folder.glob("*/*/seed*.json")
+    entries = {path: read_entry(path, lambda entry: (order(entry), results([entry]))) for path in paths}
     if not entries:
         raise ExperimentError(f"{folder}: holds no measured run, <task>/<model>/seed<N>.json")
-    return {path: entries[path] for path in sorted(entries, key=order.__getitem__)}
+    return dict(sorted(entries.items(), key=lambda item: order(item[1])))
+
+
+def order(run: Entry) -> tuple[int, int, int]:
+    """Where a run stands among the others on the page."""
+    return TASKS.index(run["task"]), list(MODELS).index(run["model"]), run["seed"]
 
 
 def by_model(entries: list[Entry], task: str) -> dict[str, list[Entry]]:

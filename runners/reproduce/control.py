@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from physics_models.staged import encode_all
 from runners import machine
 from runners.control.episodes import draw_true, see_angle
 from runners.reproduce.measure import describe_run
-from runners.reproduce.report import number, replace_section, with_error, write_entry
+from runners.reproduce.report import number, read_entry, replace_section, with_error, write_entry
 from runners.run_base import logger
 from runners.run_control import ENVIRONMENT, load_pendulum, run_episodes
 
@@ -90,7 +89,7 @@ def measure(task: str, seed: int, sequences: int, folder: Path, test_file: Path,
     """
     file, entry = folder.with_suffix(".json"), {}
     if file.is_file():
-        entry = json.loads(file.read_text("utf-8"))
+        entry = read_entry(file, run_row)
     done = [Case(*(played[name] for name in Case._fields)) for played in entry.get("cases", [])]
     missing = [case for case in (CASES if seed == 0 and sequences == ALL else CASES[:1]) if case not in done]
     if not missing:
@@ -123,29 +122,39 @@ def describe(entry: dict[str, Any]) -> str:
     return f"goal {goal}, gravity × {entry['gravity']:g}{told}"
 
 
+def run_row(run: dict[str, Any]) -> dict[str, str]:
+    """The row of one run: what it learned, and its return in the first case."""
+    return {
+        "data": run["task"], "sequences": str(run["sequences"]), "seed": str(run["seed"]),
+        **{name: with_error(run["parameters"][name], true) for name, true in TRUE.items()},
+        "angle, rad": number(run["angle_error"]), "upright, rad": number(run.get("upright_error")),
+        "return": with_standard_error(run["cases"][0]), "minutes": f"{run['wall_s'] / 60:.0f}",
+    }  # fmt: skip
+
+
+def case_cells(entry: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Environment, case, controller and return of each case; not of a controller from pixels with fewer episodes."""
+    whole = [each for each in entry["cases"] if each["controller"] != "pixels" or len(each["seeds"]) == EPISODES]
+    return [
+        (each["environment"], describe(each), NAMES[each["controller"]], with_standard_error(each)) for each in whole
+    ]
+
+
 def write_runs(folder: Path, report: Path) -> None:
     """Replace the tables of the page `report` by those of all entries in `folder`."""
-    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/seed*.json"))]
+    runs = [
+        read_entry(path, lambda run: (run_row(run), case_cells(run), run["stack"]))
+        for path in sorted(folder.glob("*/seed*.json"))
+    ]
     runs.sort(key=lambda run: (run["task"], -run["sequences"], run["seed"]))  # the table of cases takes the first
-    others = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*-*.json"))]
+    others = [read_entry(path, case_cells) for path in sorted(folder.glob("*-*.json"))]
     if not runs:
         raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
-    learned = [
-        {
-            "data": run["task"], "sequences": str(run["sequences"]), "seed": str(run["seed"]),
-            **{name: with_error(run["parameters"][name], true) for name, true in TRUE.items()},
-            "angle, rad": number(run["angle_error"]), "upright, rad": number(run.get("upright_error")),
-            "return": with_standard_error(run["cases"][0]),
-            "minutes": f"{run['wall_s'] / 60:.0f}",
-        }
-        for run in sorted(runs, key=lambda run: (run["task"], run["sequences"], run["seed"]))
-    ]  # fmt: skip
+    learned = [run_row(run) for run in sorted(runs, key=lambda run: (run["task"], run["sequences"], run["seed"]))]
     cases: dict[tuple[str, str], dict[str, str]] = {}
-    for case in [case for entry in (*runs, *others) for case in entry["cases"]]:
-        if case["controller"] != "pixels" or len(case["seeds"]) == EPISODES:
-            cases.setdefault((case["environment"], describe(case)), {}).setdefault(
-                NAMES[case["controller"]], with_standard_error(case)
-            )
+    for entry in (*runs, *others):
+        for environment, case, controller, text in case_cells(entry):
+            cases.setdefault((environment, case), {}).setdefault(controller, text)
     table = [
         {"environment": environment, "case": case, **{name: found.get(name, "–") for name in NAMES.values()}}
         for (environment, case), found in cases.items()

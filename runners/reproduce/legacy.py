@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from physics_models.staged import encode_all
 from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
 from runners.reproduce.measure import DataFiles, describe_run, true_parameters
-from runners.reproduce.report import PAPER, number, replace_section
+from runners.reproduce.report import PAPER, number, read_entry, replace_section
 from runners.side_by_side import RECOMMENDED
 
 BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
@@ -119,25 +118,34 @@ def draw(runs: list[dict[str, Any]], path: Path) -> bool:
     return True
 
 
+def run_row(run: dict[str, Any]) -> dict[str, str]:
+    """The row of one run."""
+    return {
+        "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),
+        **{name: number(run["losses"][f"eval_{name}_loss"]) for name in ("recons", "pred", "extrap")},
+        **columns(run["in_place"]),
+        "learned": ", ".join(f"{name} {number(value, 4)}" for name, value in run["parameters"].items()),
+        "minutes": f"{run['wall_s'] / 60:.0f}",
+    }  # fmt: skip
+
+
+def order(run: dict[str, Any]) -> tuple[int, int, int]:
+    """Where a run stands among the others on the page."""
+    return list(RECIPES).index(run["task"]), run["seed"], run["epochs"]
+
+
 def write_runs(folder: Path, report: Path) -> None:
     """Replace the results on the page `report` by those of all measured runs in `folder`, with a picture per task."""
-    entries = [json.loads(path.read_text("utf-8")) for path in folder.glob("*/seed*.json")]
+    entries = [
+        read_entry(path, lambda run: (order(run), run_row(run), histories([run]), run["stack"]))
+        for path in folder.glob("*/seed*.json")
+    ]
     if not entries:
         raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
-    entries.sort(key=lambda run: (list(RECIPES).index(run["task"]), run["seed"], run["epochs"]))
-    rows = [
-        {
-            "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),
-            **{name: number(run["losses"][f"eval_{name}_loss"]) for name in ("recons", "pred", "extrap")},
-            **columns(run["in_place"]),
-            "learned": ", ".join(f"{name} {number(value, 4)}" for name, value in run["parameters"].items()),
-            "minutes": f"{run['wall_s'] / 60:.0f}",
-        }
-        for run in entries
-    ]  # fmt: skip
+    entries.sort(key=order)
     text = f"{EXPLANATION} {'; '.join(sorted({run['stack'] for run in entries}))}."
     for task in dict.fromkeys(run["task"] for run in entries):
         picture = f"pictures/legacy_{task}.png"
         if draw([run for run in entries if run["task"] == task], report.parent / picture):
             text += f"\n\n![what {task} learned, by epoch]({picture})"
-    replace_section(report, HEADING, text, rows)
+    replace_section(report, HEADING, text, list(map(run_row, entries)))

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,17 @@ def write_entry(file: Path, entry: Entry) -> None:
     """Write the entry of one run, atomically; its folder is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, lambda out: out.write(json.dumps(entry, indent=1).encode()))
+
+
+def read_entry(file: Path, use: Callable[[Entry], Any]) -> Entry:
+    """The entry in `file`; `ExperimentError` if it cannot be read, or if `use`, what a page takes of it, fails."""
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        use(entry)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ExperimentError(f"{file}: damaged ({what}); delete it, and the run is measured again") from error
+    return entry
 
 
 def replace_section(report: Path, heading: str, text: str, *tables: list[dict[str, str]]) -> None:
@@ -133,6 +145,11 @@ def seed_row(run: Entry) -> dict[str, str]:
     }  # fmt: skip
 
 
+def all_rows(run: Entry) -> None:
+    """Make all that the report takes of one run, so that a damaged entry is found before anything is written."""
+    run["stack"].replace(";", ","), parameter_rows("", [run]), stretch_rows("", [run]), seed_row(run)
+
+
 def read_entries(experiments: Path) -> dict[str, dict[Path, Entry]]:
     """All measured runs below `experiments`: by the name of their folder, such as `spring_color-corrected`, and seed.
 
@@ -141,14 +158,7 @@ def read_entries(experiments: Path) -> dict[str, dict[Path, Entry]]:
     paths = [path for path in experiments.glob("*/seed*.json") if re.fullmatch(r"seed-?\d+", path.stem)]
     entries: dict[str, dict[Path, Entry]] = {}
     for path in sorted(paths, key=lambda path: (path.parent.name, int(path.stem[4:]))):
-        try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            # What the report takes of an entry, so that a damaged one is found before anything is written.
-            entry["stack"].replace(";", ","), parameter_rows("", [entry]), stretch_rows("", [entry]), seed_row(entry)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise ExperimentError(f"{path}: damaged ({what}); delete it, and the run is measured again") from error
-        entries.setdefault(path.parent.name, {})[path] = entry
+        entries.setdefault(path.parent.name, {})[path] = read_entry(path, all_rows)
     if not entries:
         raise ExperimentError(f"{experiments}: holds no measured run, <task>/seed<N>.json")
     return entries

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_gen.recipes import PENDULUMS, make_dataset
+from physics_models.errors import ExperimentError
 from physics_models.pendulum_net import PendulumNet
 from physics_models.tasks import get_task
 from runners.reproduce import control
@@ -91,6 +92,17 @@ def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
     assert "–" not in (told[2], told[5]) and told[6] == "–"
     assert row[2] == shown and "–" not in (row[2], row[5], row[6]) and row[3] == "–"
     assert set(PENDULUMS) == set(control.ENVIRONMENT)
+
+
+@pytest.mark.parametrize("name", ["pendulum-5000/seed0.json", "pendulum-none.json"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"cases": [{}]}'])
+def test_a_damaged_entry_is_named_and_the_page_stays(net, test_file, tmp_path, name, text):
+    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file, [])
+    (tmp_path / name).write_text(text)
+    (tmp_path / "control.md").write_text("mine")
+    with pytest.raises(ExperimentError, match=f"{name}: damaged"):
+        control.write_runs(tmp_path, tmp_path / "control.md")
+    assert (tmp_path / "control.md").read_text() == "mine"
 
 
 def test_the_goal_of_a_picture_is_read_from_it(net, monkeypatch):

@@ -75,6 +75,18 @@ def test_what_was_learned_is_drawn_beside_the_truth_and_the_paper(tmp_path):
     assert page.index("| spring_color | 1 | 20 |") < page.index("| spring_color | 1 | 100 |")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"task": "spring_color", "seed": 0, "epochs": 20}'])
+def test_a_damaged_entry_is_named_and_the_page_stays(tmp_path, text):
+    folder = tmp_path / "legacy" / "spring_color"
+    folder.mkdir(parents=True)
+    (folder / "seed0_20.json").write_text(text)
+    (tmp_path / "legacy_run.md").write_text("mine")
+    arguments = ["--legacy", "--collect", "--task=spring_color", f"--experiments={tmp_path}"]
+    ended = run_main(load_command("reproduce_paper").main, arguments)
+    assert ended.code == 1 and "seed0_20.json: damaged" in ended.err.splitlines()[-1]
+    assert (tmp_path / "legacy_run.md").read_text() == "mine"
+
+
 def test_without_a_seed_there_is_nothing_to_report(tmp_path):
     command = load_command("reproduce_paper")
     ended = run_main(command.main, ["--legacy", "--task=spring_color", f"--experiments={tmp_path}"])
