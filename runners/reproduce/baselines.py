@@ -247,16 +247,19 @@ def draw(entries: dict[Path, Entry], folder: Path) -> dict[str, list[str]]:
         if not found:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        with_frames = {path: run for path, run in found.items() if path.with_suffix(".npz").is_file()}
-        first = {run["model"]: path for path, run in reversed(with_frames.items())}
-        shown, curves, captions, one = {}, {}, {}, next(iter(found.values()))
-        for name in MODELS:
-            if runs := [run for run in found.values() if run["model"] == name]:
-                curves[MODELS[name].label] = np.mean([run["ssim"] for run in runs], axis=0).tolist()
-            if name in first:
-                with np.load(first[name].with_suffix(".npz"), allow_pickle=False) as arrays:
-                    shown.setdefault("truth", arrays["truth"])
-                    shown[f"{MODELS[name].label} (seed {found[first[name]]['seed']})"] = arrays["predicted"]
+        models = by_model(list(found.values()), task)
+        curves = {
+            MODELS[name].label: np.mean([run["ssim"] for run in runs], axis=0).tolist() for name, runs in models.items()
+        }
+        first: dict[str, Path] = {}
+        for path, run in found.items():
+            if path.with_suffix(".npz").is_file():
+                first.setdefault(run["model"], path)
+        shown, captions, one = {}, {}, next(iter(found.values()))
+        for name, path in first.items():
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                shown.setdefault("truth", arrays["truth"])
+                shown[f"{MODELS[name].label} (seed {found[path]['seed']})"] = arrays["predicted"]
         if shown:
             steps = np.unique(np.linspace(0, len(shown["truth"]) - 1, figures.FRAMES_SHOWN).round().astype(int))
             frames = np.concatenate([frames[steps] for frames in shown.values()]) / 255.0
