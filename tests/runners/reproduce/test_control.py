@@ -82,6 +82,9 @@ def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert text.startswith("# Kept\n")
     assert [row[1:3] for row in rows if row[0] == "pendulum"][:2] == [["300", "1"], ["5000", "0"]]
+    run = json.loads((tmp_path / "pendulum-300" / "seed1.json").read_text())
+    (learned,) = [row for row in rows if row[:3] == ["pendulum", "300", "1"]]
+    assert learned[5:7] == [f"{run['angle_error']:.3g}", f"{run['upright_error']:.3g}"]
     entry = json.loads((tmp_path / "pendulum-5000" / "seed0.json").read_text())["cases"][1]
     shown = f"{entry['mean']:.1f} ± {entry['standard_error']:.1f}"
     (row,) = [row for row in rows if row[1] == "goal upright, gravity × 1.4, told"]
@@ -92,6 +95,16 @@ def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
     assert "–" not in (told[2], told[5]) and told[6] == "–"
     assert row[2] == shown and "–" not in (row[2], row[5], row[6]) and row[3] == "–"
     assert set(PENDULUMS) == set(control.ENVIRONMENT)
+
+
+def test_returns_of_fewer_episodes_are_not_beside_the_others(net, test_file, tmp_path):
+    control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file, [])
+    run = json.loads((tmp_path / "pendulum-5000" / "seed0.json").read_text())
+    assert len(control.case_cells(run)) == len(run["cases"]) == 3
+    run["cases"][1]["seeds"].pop()
+    assert [case for _, case, _, _ in control.case_cells(run)] == [
+        "goal upright, gravity × 1", "goal upright, gravity × 1.4, not told"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["pendulum-5000/seed0.json", "pendulum-none.json"])
