@@ -7,7 +7,6 @@ stage's loss, batch and rate for as many steps as the stages `autoencoder` and `
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +16,22 @@ import numpy as np
 from data_gen.iterators import load_frames
 from physics_models.base import BaseNet
 from physics_models.errors import ExperimentError
-from physics_models.experiment import save_npz, write_atomically
+from physics_models.experiment import save_npz
 from physics_models.library import load_network
 from physics_models.staged import STAGES, StagedSettings
 from physics_models.viz import gallery
 from runners.reproduce import figures
 from runners.reproduce.measure import DataFiles, describe_run, predict_frames, true_parameters
-from runners.reproduce.report import UNLEARNED, Entry, number, read_entry, replace_section, table, with_error
+from runners.reproduce.report import (
+    UNLEARNED,
+    Entry,
+    number,
+    read_entry,
+    replace_section,
+    table,
+    with_error,
+    write_entry,
+)
 
 
 class Model(NamedTuple):
@@ -281,6 +289,5 @@ def write_page(folder: Path, report: Path) -> None:
     """Replace the results on the page `report` by those of all measured runs in `folder`, with pictures and a .json."""
     entries: dict[Path, Any] = read_entries(folder)
     pictures = draw(entries, report.parent / "pictures")
-    every = json.dumps(list(entries.values()), indent=1)
-    write_atomically(report.with_suffix(".json"), lambda file: file.write(f"{every}\n".encode()))
+    write_entry(report.with_suffix(".json"), list(entries.values()))
     replace_section(report, HEADING, results(list(entries.values()), pictures), [])

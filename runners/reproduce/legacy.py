@@ -18,7 +18,7 @@ from physics_models.staged import encode_all
 from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
 from runners.reproduce.measure import DataFiles, describe_run, true_parameters
-from runners.reproduce.report import PAPER, number, read_entry, replace_section
+from runners.reproduce.report import PAPER, number, read_entry, replace_section, write_entry
 from runners.side_by_side import RECOMMENDED
 
 BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
@@ -135,7 +135,10 @@ def order(run: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def write_runs(folder: Path, report: Path) -> None:
-    """Replace the results on the page `report` by those of all measured runs in `folder`, with a picture per task."""
+    """Replace the results on the page `report` by those of all measured runs in `folder`.
+
+    Beside it, a picture per task, and the entries as .json.
+    """
     entries = [
         read_entry(path, lambda run: (order(run), run_row(run), histories([run]), run["stack"]))
         for path in folder.glob("*/seed*.json")
@@ -148,4 +151,5 @@ def write_runs(folder: Path, report: Path) -> None:
         picture = f"pictures/legacy_{task}.png"
         if draw([run for run in entries if run["task"] == task], report.parent / picture):
             text += f"\n\n![what {task} learned, by epoch]({picture})"
+    write_entry(report.with_suffix(".json"), entries)
     replace_section(report, HEADING, text, list(map(run_row, entries)))

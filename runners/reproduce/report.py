@@ -62,10 +62,11 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in cells]
 
 
-def write_entry(file: Path, entry: Entry) -> None:
-    """Write the entry of one run, atomically; its folder is made if need be."""
+def write_entry(file: Path, entry: Entry | list[Entry]) -> None:
+    """Write the entry of one run, or the list of all, atomically; its folder is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda out: out.write(json.dumps(entry, indent=1).encode()))
+    text = json.dumps(entry, indent=1)
+    write_atomically(file, lambda out: out.write(f"{text}\n".encode()))
 
 
 def read_entry(file: Path, use: Callable[[Entry], Any]) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from one_command import load_command
 
 from data_gen.recipes import RECIPES
 from runners.reproduce import legacy
-from runners.reproduce.report import write_entry
+from runners.reproduce.report import table, write_entry
 from runners.run_base import FLAGS
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_an_object_that_no_position_follows_is_not_found():
@@ -73,6 +76,13 @@ def test_what_was_learned_is_drawn_beside_the_truth_and_the_paper(tmp_path):
     assert "(pictures/legacy_spring_color.png)" in page
     assert (tmp_path / "pictures" / "legacy_spring_color.png").is_file()
     assert page.index("| spring_color | 1 | 20 |") < page.index("| spring_color | 1 | 100 |")
+    assert json.loads((tmp_path / "legacy_run.json").read_text()) == json.loads(json.dumps([short, long]))
+
+
+def test_the_rows_in_docs_follow_from_their_entries():
+    entries = json.loads((ROOT / "docs" / "legacy_run.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "legacy_run.md").read_text(encoding="utf-8").split(legacy.HEADING)[1]
+    assert [line for line in page.splitlines() if line.startswith("| ")] == table(list(map(legacy.run_row, entries)))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"task": "spring_color", "seed": 0, "epochs": 20}'])
