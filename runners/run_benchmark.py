@@ -10,8 +10,11 @@ With `--original` it times the original and this port in turns, three times each
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -94,11 +97,15 @@ def main(argv: list[str]) -> None:
                 raise ExperimentError(f"--{name}: does not go with --original")
         print("\n".join(beside_the_original([each for each in configurations if each.part == "eval"])))
         return
-    records = []
-    for i, each in enumerate(configurations, 1):
-        logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(each).values())))
-        records.append(measure_in_process(each))
-    print(markdown(records))
+    logger.info("device: %s", run_base.choose_device())
+    records: list[Record] = []
+    try:
+        for i, each in enumerate(configurations, 1):
+            logger.info("%d of %d: %s", i, len(configurations), " ".join(map(str, asdict(each).values())))
+            records.append(measure_in_process(each))
+    finally:  # also of what was measured before a failure, or Ctrl-C
+        if records:
+            print(markdown(records))
 
 
 def configurations_from_flags() -> list[Configuration]:
@@ -123,18 +130,26 @@ def configurations_from_flags() -> list[Configuration]:
 
 
 def beside_the_original(configurations: list[Configuration]) -> list[str]:
-    """The table of `side_by_side.py`, with the time of a step of both and their ratio, for these tasks and batches."""
-    with tempfile.TemporaryDirectory() as folder:
-        for each in configurations:
-            given = {
-                "original": FLAGS.original, "python": FLAGS.python, "task": each.task, "batch_size": each.batch,
-                "steps": FLAGS.steps, "pairs": PAIRS, "save_dir": f"{folder}/{each.task}-{each.batch}",
-            }  # fmt: skip
-            try:
-                side_by_side.run_all(side_by_side.flags().parse_args([f"--{n}={value}" for n, value in given.items()]))
-            except Interrupted as interrupted:
-                exit_with_message(interrupted, interrupted.exit_code)
-        return list_runs(Path(folder))
+    """The table of `side_by_side.py`, with the time of a step of both and their ratio, for these tasks and batches.
+
+    Where one of them fails, the folder of all runs stays, and the message names it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    for each in configurations:
+        given = {
+            "original": FLAGS.original, "python": FLAGS.python, "task": each.task, "batch_size": each.batch,
+            "steps": FLAGS.steps, "pairs": PAIRS, "save_dir": folder / f"{each.task}-{each.batch}",
+        }  # fmt: skip
+        try:
+            side_by_side.run_all(side_by_side.flags().parse_args([f"--{n}={value}" for n, value in given.items()]))
+        except Interrupted as interrupted:
+            exit_with_message(f"{interrupted}; what there is: {folder}", interrupted.exit_code)
+        finally:
+            with contextlib.suppress(OSError):  # of a mistake that was found before anything ran, nothing
+                folder.rmdir()
+    rows = list_runs(folder)
+    shutil.rmtree(folder)
+    return rows
 
 
 def measure_in_process(configuration: Configuration) -> Record:
@@ -213,7 +228,7 @@ def flop_of(op: tf.Operation) -> int:
 
 
 def bare_ms(graph: tf.Graph) -> float:
-    """Milliseconds of the convolutions and matrix products of `graph` alone, of random numbers: the best of five.
+    """Milliseconds of the convolutions and matrix products of `graph` alone, of random numbers: the best of six.
 
     They run one after the other, each with all threads. No implementation of the same step can do without them.
     """
@@ -253,7 +268,7 @@ def matmul_gflops() -> float:
 
 def markdown(records: list[Record]) -> str:
     """The tables of all `records`, measured on one stack."""
-    text = [f"{HEADING} Made with {machine.describe(records[-1]['stack'])}."]
+    text = [f"{HEADING} Made with {machine.describe(records[-1]['stack'])}{rate_of(records)}."]
     for part, title in TITLES.items():
         rows = [row(r) for r in records if r["part"] == part and not r["scale"]]
         text += ["", f"### {title}", "", *table(rows)] if rows else []
@@ -262,6 +277,12 @@ def markdown(records: list[Record]) -> str:
         rows = [{name: str(size_of(r)), **row(r, before)} for r, before in zip(series, [None, *series])]
         text += ["", f"### Cost against {name}", "", *table(rows)]
     return "\n".join(text)
+
+
+def rate_of(records: list[Record]) -> str:
+    """The machine's rate, the median of those measured, in words."""
+    rates = [record["matmul_gflops"] for record in records if "matmul_gflops" in record]
+    return f", {statistics.median(rates):.0f} GFLOP/s in products of matrices" if rates else ""
 
 
 def row(record: Record, before: Record | None = None) -> dict[str, str]:

@@ -113,16 +113,29 @@ def run_all(options: argparse.Namespace) -> list[str]:
     if every:
         names = [(task, "rmsprop") for task in TASKS] + [("spring_color", rule) for rule in list(OPTIMIZERS)[1:]]
         cases = [(task, rule, save_dir / f"{task}-{rule}") for task, rule in names]
-        cases = [case for case in cases if not numbers.is_complete(case[2])]
+        cases = [case for case in cases if not is_there(options, case[2])]
     for *_, folder in cases:
         if folder.exists():
             instead = "is not complete; move it away, and it is run again" if every else "exists; give a new folder"
             raise ExperimentError(f"--save_dir={options.save_dir}: {folder} {instead}")
+    if options.data_dir and not Path(options.data_dir).is_dir():
+        raise ExperimentError(f"--data_dir={options.data_dir}: no such folder; leave it out, and data is made")
     python = original.check_python(options.python)
     for i, (task, rule, folder) in enumerate(cases, 1):
         logger.info("%d of %d: %s, %s", i, len(cases), task, rule)
         run_case(options, clone, python, task, rule, folder)
     return [*numbers.list_runs(save_dir), "", f"Written: {save_dir}, with a report.html for each line"]
+
+
+def is_there(options: argparse.Namespace, folder: Path) -> bool:
+    """Whether `folder` holds complete runs; `ExperimentError` if they had other flags than `options`."""
+    if not numbers.is_complete(folder):
+        return False
+    before = numbers.Numbers(folder).flags
+    for name, flag in (("epochs", "steps"), ("batch_size", "batch_size"), ("anneal_lr", "anneal_lr")):
+        if before.get(name) != getattr(options, flag):
+            raise ExperimentError(f"{folder}: was run with --{flag}={before.get(name)}; give the same, or a new folder")
+    return True
 
 
 def run_case(
@@ -157,15 +170,18 @@ def run_case(
             command, place, env = [python[0], "runners/run_physics.py"], code, processes.environment(".")
             if side != "original":
                 command, place = [sys.executable, str(ROOT / "runners" / "run_physics.py")], folder
-                env = {**os.environ, "PYTHONPATH": str(ROOT)}
-                given.update(data_dir=data, seed=options.seed + (side == numbers.AGAIN))
+                env = port_environment()
+                given.update(data_dir=data, seed=options.seed + (side == numbers.AGAIN), device="cpu")
             command += [f"--{name}={value}" for name, value in given.items()]
             output = folder / f"{run.name}_output.txt"
             ended = processes.run(command, place, env, run, output, options.steps, pair > 1)
             runs.append({"side": side, "pair": pair, **ended})
+            if ended["signal"]:
+                raise Interrupted(ended["signal"])
             if ended["code"]:
+                logger.info("the last lines that the %s printed:\n%s", side, "\n".join(processes.tail(output)))
                 raise ExperimentError(
-                    f"the {side} ended with exit code {ended['code']} ({processes.last_line(output)}); all that it "
+                    f"the {side} {processes.ending(ended['code'])} ({processes.reason(output)}); all that it "
                     f"printed: {output}; what there is: {folder / 'report.html'}"
                 )
     finally:
@@ -173,6 +189,13 @@ def run_case(
         report = compare_runs(*(folder / side for side in numbers.SIDES))
         report.sections.insert(0, numbers.Numbers(folder).section())
         write_report(report, folder)
+
+
+def port_environment() -> dict[str, str]:
+    """The environment of the port's process: as here, but alone, and with all threads, as the original."""
+    dropped = ("TF_CONFIG", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def write_data(options: argparse.Namespace, task: str, folder: Path) -> None:

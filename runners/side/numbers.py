@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +37,7 @@ class Numbers:
         try:
             self.facts = json.loads((folder / FACTS).read_text("utf-8"))
             self.flags, self.runs = self.facts["flags"], self.facts["runs"]
+            self.made_with()
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise ExperimentError(f"{folder / FACTS}: not what this command writes ({error})") from error
         self.folder, self.folders = folder, (folder / sides[0], folder / sides[1])
@@ -60,7 +60,8 @@ class Numbers:
     def parameters(self) -> list[Pair]:
         """The learned scalars after the last evaluation."""
         a, b = (log.last_parameters() for log in self.logs)
-        return [(math.exp(a[name]), math.exp(b[name])) for name in a if name in b]
+        with np.errstate(over="ignore"):
+            return [(float(np.exp(a[name])), float(np.exp(b[name]))) for name in a if name in b]
 
     def largest_pixel(self) -> float | None:
         """The largest difference of a predicted pixel, in the last evaluation."""
@@ -69,13 +70,12 @@ class Numbers:
         return float(arrays.frame_errors(a, b, pairs).largest.max()) if pairs else None
 
     def weights(self) -> list[float]:
-        """‖original - port‖ / ‖original‖ of every learned variable, the largest first."""
+        """‖original - port‖ / ‖original‖ of every learned variable."""
         a, b, _ = read_both(self.folders, "checkpoint", lambda path: checkpoints.load(path.parent).arrays)
         if not (a and b and self.test_losses()):  # what lies there may still be the weights of the start
             return []
         learned = [name for name in a if name in b and name.startswith("net/") and not tf1_checkpoint.slot_of(name)]
-        apart = {name: float(np.linalg.norm(a[name] - b[name])) for name in learned}
-        return sorted((d and d / float(np.linalg.norm(a[name])) for name, d in apart.items()), reverse=True)
+        return [share(np.linalg.norm(a[name] - b[name]), np.linalg.norm(a[name])) for name in learned]
 
     def costs(self) -> dict[str, list[float | None]]:
         """Seconds and gigabytes: the median step of each pair of runs, what comes before the first step, and memory."""
@@ -99,8 +99,8 @@ class Numbers:
         return {
             "train loss": relative(self.train_losses()), "test losses": relative(self.test_losses()),
             "pixel": short(self.largest_pixel()), "parameters": relative(dict(enumerate(self.parameters()))),
-            "weights, largest": short(max(weights, default=None)),
-            "median": short(statistics.median(weights) if weights else None),
+            "weights, largest": short(float(np.max(weights)) if weights else None),
+            "median": short(float(np.median(weights)) if weights else None),
         }  # fmt: skip
 
     def row(self) -> dict[str, str]:
@@ -128,7 +128,7 @@ class Numbers:
         """What the report on two experiments has not by itself."""
         losses, row = self.train_losses(), self.row()
         curves = {letter: [(step, pair[i]) for step, pair in losses.items()] for i, letter in enumerate("AB")}
-        apart = {"A - B": [(step, abs(b - a) / abs(a)) for step, (a, b) in losses.items()]}
+        apart = {"A - B": [(step, share(b - a, a)) for step, (a, b) in losses.items()]}
         panels = [Panel("train_loss", "step", curves), Panel("relative difference", "step", apart)]
         blocks: list[Block] = [
             Paragraph(f"A is the original, B the port, from the same weights and batches. {self.made_with()}."),
@@ -138,7 +138,7 @@ class Numbers:
         for title, pairs in (("train_loss", losses), ("test file", self.test_losses()), ("cost", self.costs())):
             rows = [[str(name), number(a), number(b)] for name, (a, b) in pairs.items()]
             for cells, (a, b) in zip(rows, pairs.values()):
-                cells += [MISSING] * 2 if None in (a, b) else [f"{b - a:.3g}", short(a / b)]
+                cells += [MISSING] * 2 if None in (a, b) else [f"{b - a:.3g}", short(share(a, b))]
             blocks.append(Table(title, [title, "A", "B", "B - A", "A / B"], rows))
         return Section("Side by side", ", ".join(f"{name} {value}" for name, value in row.items()), blocks)
 
@@ -168,8 +168,15 @@ def short(value: float | None) -> str:
 
 
 def relative(pairs: Mapping[Any, Pair]) -> str:
-    """The largest relative difference of the `pairs`."""
-    return short(max((abs(b - a) / abs(a) for a, b in pairs.values() if a), default=None))
+    """The largest relative difference of the `pairs`; nan where one of them is no number."""
+    apart = [share(b - a, a) for a, b in pairs.values() if a]
+    return short(float(np.max(apart)) if apart else None)
+
+
+def share(part: float, whole: float) -> float:
+    """|`part` / `whole`|; 0 of 0 is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.abs(np.float64(part) / whole)) if part != 0 else 0.0
 
 
 def list_runs(folder: Path) -> list[str]:

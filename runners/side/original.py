@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from physics_models.errors import ExperimentError
-from runners.side.processes import environment, last_line
+from runners.side.processes import ending, environment, reason
 
 HOW = "docs/original.md says how to set it up"
 PIP = "pip==21.3.1"  # a later one does not run on Python 3.6, an earlier one takes packages that do not
@@ -42,9 +42,10 @@ def check_python(name: str) -> tuple[str, dict[str, Any]]:
     try:
         ended = call([found, "-W", "ignore", "-c", PROBE])
         versions = json.loads(ended.stdout) if ended.returncode == 0 else {}
-        why = f"it has {versions['tensorflow']}" if versions else ended.stderr.strip().splitlines()[-1]
-    except (OSError, ValueError, LookupError) as error:
-        versions, why = {}, str(error)
+        said = ended.stderr.strip().splitlines() or [ending(ended.returncode)]
+        why = f"it has {versions['tensorflow']}" if versions else said[-1]
+    except (OSError, ValueError, LookupError, TypeError):
+        versions, why = {}, "it runs no Python program"
     if not str(versions.get("tensorflow")).startswith("1.12."):
         raise ExperimentError(f"--python={name}: no Python 3.6 with TensorFlow 1.12 ({why}); {HOW}")
     return os.path.abspath(found), versions  # not resolved: the link is what makes a virtual environment
@@ -54,7 +55,7 @@ def copy_clone(clone: Path, folder: Path) -> str:
     """Copy the original's code as it is into `folder`, from where it reads its data. Returns its commit, in words."""
     for package in ("nn", "runners"):
         shutil.copytree(clone / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    if shutil.which("git"):
+    if shutil.which("git") and (clone / ".git").exists():  # not that of a repository around it
         git = ["git", "-C", str(clone)]
         commit, changes = call([*git, "rev-parse", "--short", "HEAD"]), call([*git, "diff", "--stat", "HEAD"])
         if commit.returncode == 0:
@@ -76,7 +77,7 @@ def make_python(folder: str) -> str:
         with open(output, "ab") as file:
             ended = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         if ended.returncode:
-            raise ExperimentError(f"--make_python={folder}: {last_line(output)}; all that was printed: {output}")
+            raise ExperimentError(f"--make_python={folder}: {reason(output)}; all that was printed: {output}")
     check_python(python)
     return f"made; give it as --python={python}"
 

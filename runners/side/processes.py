@@ -6,25 +6,28 @@ import contextlib
 import datetime
 import logging
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from physics_models.experiment import Interrupted, StopOnSignal
+from physics_models.experiment import StopOnSignal
 from runners import machine
 from runners.side.numbers import log_of
 
 POLL_S, PROGRESS_S, GRACE_S = 0.2, 15.0, 20.0
+TAIL, WIDTH = 10, 300  # lines of a program's output, and letters of one, that a message shows
 
 logger = logging.getLogger("tf")
 
 
 def environment(pythonpath: str = "") -> dict[str, str]:
-    """The environment of the original's Python: without what concerns this one and its TensorFlow."""
+    """The environment of a Python that is not this one: without what concerns this one, its pip and its TensorFlow."""
     own = ("PYTHON", "TF_", "KERAS_", "VIRTUAL_ENV")
-    return {**{name: v for name, v in os.environ.items() if not name.startswith(own)}, "PYTHONPATH": pythonpath}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return {**kept, "PYTHONPATH": pythonpath, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def run(
@@ -32,8 +35,8 @@ def run(
 ) -> dict[str, Any]:
     """Run `command`, a training of `steps` steps in the folder `run`; all that it prints goes into the file `output`.
 
-    Returns its exit `code`, its `peak_gb` of memory, and when it was `started`, by the clock of the logs. `only_steps`
-    ends it after its last step, as code 0. Ctrl-C and SIGTERM end it, too, and raise `Interrupted`.
+    Returns its exit `code`, its `peak_gb` of memory, when it was `started`, by the clock of the logs, and the `signal`
+    (Ctrl-C, SIGTERM, SIGHUP) that ended it, or 0. `only_steps` ends it after its last step, as code 0.
     """
     begun, shown, peak, done = datetime.datetime.now(datetime.timezone.utc), time.monotonic(), 0.0, False
     started = begun.astimezone().replace(tzinfo=datetime.timezone.utc).timestamp()
@@ -47,10 +50,10 @@ def run(
                 time.sleep(POLL_S)
                 peak = max(peak, machine.peak_gb(child.pid))
                 if stop.requested:  # what it wants to save, it may
-                    child.send_signal(signal.SIGINT)
+                    child.send_signal(stop.signal)
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         child.wait(GRACE_S)
-                    raise Interrupted(stop.signal)
+                    break
                 done = only_steps and steps - 1 in dict(log_of(run).train_curve())
                 if time.monotonic() - shown > PROGRESS_S:
                     shown = time.monotonic()
@@ -60,7 +63,8 @@ def run(
                 child.kill()
                 child.wait()
     logger.info("%s: ended", run.name)
-    return {"code": 0 if done else child.returncode, "peak_gb": peak or None, "started": started}
+    code = 0 if done else child.returncode
+    return {"code": code, "peak_gb": peak or None, "started": started, "signal": stop.signal}
 
 
 def progress(run: Path, steps: int) -> str:
@@ -73,7 +77,21 @@ def progress(run: Path, steps: int) -> str:
     return "at the first step" if log.evaluations("valid") else "building its graph"
 
 
-def last_line(output: Path) -> str:
-    """The last line that a program has printed into the file `output`."""
-    lines = [line for line in output.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it printed nothing"
+def ending(code: int) -> str:
+    """How a program ended, by its exit `code`, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was ended by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
+
+
+def tail(output: Path) -> list[str]:
+    """The last lines that a program has printed into the file `output`."""
+    lines = [line.rstrip()[:WIDTH] for line in output.read_text("utf-8", "replace").splitlines()]
+    return list(filter(None, lines))[-TAIL:]
+
+
+def reason(output: Path) -> str:
+    """Of the `tail` of `output` the last line that names an error, or else the last one."""
+    lines = tail(output) or ["it printed nothing"]
+    return ([line for line in lines if re.match(r"\s*(error:|[\w.]*(Error|Exception)\b)", line)] or lines)[-1].strip()

@@ -147,6 +147,7 @@ def test_flags_choose_what_is_measured(benchmark):
 
 def test_tables_hold_rates_shares_and_exponents(benchmark):
     text = benchmark.markdown([record(), record("eval", frames=30)])
+    assert "200 GFLOP/s" in text
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 2400 | 50.0 | 50% | 250 | 2.00 | 9.0 | 1.50 |" in text
     assert "| spring_color | 100 | 500 (400 – 600) | 200 | 6000 | 50.0 | 50% | 250 | 2.00 | 9.0 | 1.50 |" in text
     sizes = [record(scale="H", batch=8, changes={"img_size": h}, median_ms=h * h) for h in (32, 64)]
@@ -182,9 +183,31 @@ def test_a_configuration_that_fails_is_named(benchmark, monkeypatch):
     assert ended.code == 1 and "3bp_color, batch 16" in ended.err.splitlines()[-1]
 
 
+def test_what_was_measured_before_a_failure_is_printed(benchmark, monkeypatch):
+    def measure(each):
+        if each.part == "eval":
+            raise benchmark.ExperimentError("out of memory?")
+        return record()
+
+    monkeypatch.setattr(benchmark, "measure_in_process", measure)
+    ended = run_main(benchmark.main, ["--tasks=spring_color", "--batch_sizes=100"])
+    assert ended.code == 1 and "| spring_color | 100 |" in ended.out and "out of memory?" in ended.err.splitlines()[-1]
+
+
+def test_mixed_precision_on_a_processor_without_bfloat16_says_so(benchmark, monkeypatch):
+    monkeypatch.setattr(benchmark.machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(benchmark, "measure_in_process", lambda each: record())
+    ended = run_main(benchmark.main, ["--tasks=spring_color", "--batch_sizes=100", "--mixed_precision"])
+    assert ended.code == 0 and "bfloat16" in ended.err
+
+
 def test_the_original_is_timed_in_turns(benchmark, monkeypatch):
     ran = []
-    monkeypatch.setattr(benchmark.side_by_side, "run_all", ran.append)
+    monkeypatch.setattr(benchmark.side_by_side, "run_all", lambda options: (ran.append(options), made(options)))
+
+    def made(options):
+        Path(options.save_dir).mkdir()
+
     monkeypatch.setattr(benchmark, "list_runs", lambda folder: [f"a table of {folder}"])
     given = ["--original=paig", "--python=py36", "--tasks=spring_color,3bp_color", "--batch_sizes=16", "--steps=7"]
     ended = run_main(benchmark.main, given)
@@ -192,7 +215,22 @@ def test_the_original_is_timed_in_turns(benchmark, monkeypatch):
     assert [(o.original, o.python, o.task, o.batch_size, o.steps, o.pairs) for o in ran] == [
         ("paig", "py36", task, 16, 7, 3) for task in ("spring_color", "3bp_color")
     ]
-    assert Path(ran[0].save_dir).parent == Path(ran[1].save_dir).parent != Path(ran[0].save_dir)
+    folder = Path(ran[0].save_dir).parent
+    assert folder == Path(ran[1].save_dir).parent and not folder.exists()
+
+
+def test_a_failing_original_leaves_what_there_is(benchmark, monkeypatch, tmp_path):
+    def run_all(options):
+        Path(options.save_dir).mkdir()
+        if options.task == "3bp_color":
+            raise benchmark.ExperimentError(f"the original ended; what there is: {options.save_dir}")
+
+    monkeypatch.setattr(benchmark.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(benchmark.side_by_side, "run_all", run_all)
+    given = ["--original=paig", "--tasks=spring_color,3bp_color", "--batch_sizes=16"]
+    ended = run_main(benchmark.main, given)
+    folder = Path(ended.err.splitlines()[-1].split("what there is: ")[1])
+    assert ended.code == 1 and folder.is_dir() and (folder.parent / "spring_color-16").is_dir()
 
 
 @pytest.mark.parametrize("flag", ["--scale", "--naive", "--mixed_precision", "--device=cpu"])
@@ -201,6 +239,9 @@ def test_flags_that_do_not_go_with_the_original(benchmark, flag):
     assert ended.code == 1 and flag.split("=")[0] in ended.err.splitlines()[-1]
 
 
-def test_a_folder_that_is_not_the_original_is_one_line(benchmark, tmp_path):
-    ended = run_main(benchmark.main, [f"--original={tmp_path}", "--tasks=spring_color", "--batch_sizes=16"])
+def test_a_folder_that_is_not_the_original_is_one_line(benchmark, monkeypatch, tmp_path):
+    (tmp_path / "clone").mkdir()
+    monkeypatch.setattr(benchmark.tempfile, "tempdir", str(tmp_path))
+    ended = run_main(benchmark.main, [f"--original={tmp_path / 'clone'}", "--tasks=spring_color", "--batch_sizes=16"])
     assert ended.code == 1 and "--original" in ended.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["clone"]

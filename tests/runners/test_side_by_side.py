@@ -161,7 +161,8 @@ def test_both_run_on_one_batch_from_the_same_weights(tmp_path, programs):
     first, port = programs.calls[:2]
     assert (first["argv"][0], first["cwd"], first["path"]) == ("runners/run_physics.py", str(code), ".")
     assert [each.get("--seed") for each in flags] == [None, "7", "7", None, "8"]
-    assert set(flags[1]) - set(flags[0]) == {"--data_dir", "--seed"} and port["path"] == str(tmp_path / "port_root")
+    assert set(flags[1]) - set(flags[0]) == {"--data_dir", "--seed", "--device"}
+    assert port["path"].split(os.pathsep)[0] == str(tmp_path / "port_root")
     (short, long) = sorted((code / "data" / "datasets" / "spring_color").glob("*.npz"))
     with np.load(short) as file, np.load(long) as other:
         assert [len(file[name]) for name in ("train_x", "valid_x", "test_x")] == [4, 6, 6]
@@ -177,6 +178,8 @@ def test_of_all_cases_those_that_are_complete_are_not_run_again(tmp_path, progra
     assert programs("--task=all").code == 0 and len(programs.calls) == 2 * 3
     again = programs("--task=all")
     assert again.code == 0 and len(programs.calls) == 2 * 3 and "| spring_color | sgd | 4 | 20 |" in again.out
+    other = programs("--task=all", "--anneal_lr=false")
+    assert other.code == 1 and "--anneal_lr=true" in other.err.splitlines()[-1]
     (tmp_path / "out" / "spring_color-sgd" / numbers.FACTS).unlink()
     broken = programs("--task=all")
     assert broken.code == 1 and "spring_color-sgd is not complete" in broken.err
@@ -185,10 +188,37 @@ def test_of_all_cases_those_that_are_complete_are_not_run_again(tmp_path, progra
 def test_a_failing_original_leaves_what_there_is(tmp_path, programs):
     ended = programs(original="print('Traceback'); sys.exit('no such op')")
     last, out = ended.err.splitlines()[-1], tmp_path / "out"
-    assert (ended.code, ended.out) == (1, "") and "Traceback" not in ended.err
+    assert (ended.code, ended.out) == (1, "") and ended.err.count("Traceback") == 1  # the original's
     assert last.startswith("error: ") and "no such op" in last and str(out / "original_output.txt") in last
     assert (out / "original_output.txt").read_text().endswith("Traceback\nno such op\n")
     assert len(programs.calls) == 1 and "A's log: 2 command(s), 20 train line(s)" in (out / "report.txt").read_text()
+
+
+def test_of_what_a_program_printed_the_error_is_told(tmp_path, programs):
+    said = "print('IndexError: no such op'); print(' [[{{node save}} = Save[dtypes=[DT_FLOAT]]]' * 99); sys.exit(3)"
+    ended = programs(original=said)
+    last = ended.err.splitlines()[-1]
+    assert "exit code 3 (IndexError: no such op)" in last and "node save" in ended.err and len(ended.err) < 2000
+
+
+def test_a_program_that_was_killed_says_so(programs):
+    ended = programs(port="sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)")
+    assert ended.code == 1 and "the port was ended by SIGKILL, perhaps for want of memory" in ended.err.splitlines()[-1]
+
+
+def test_a_run_that_diverges_is_not_hidden(recorded):
+    log = recorded / "port" / "log.txt"
+    text = log.read_text("utf-8")
+    last = numbers.Numbers(recorded).train_losses()[19][1]
+    log.write_text(text.replace(f"train_loss={last}", "train_loss=nan"), "utf-8")
+    name, arrays = "net/init_vel/dense_2/bias", dict(checkpoints.load(recorded / "port").arrays)
+    shutil.rmtree(recorded / "port" / "checkpoint", ignore_errors=True)
+    write_checkpoint(recorded / "port", {**arrays, name: arrays[name] * np.float32("nan")}, tf1=False)
+    found = numbers.Numbers(recorded).differences()
+    assert (found["train loss"], found["weights, largest"], found["test losses"]) == ("nan", "nan", "0.002")
+    first = numbers.Numbers(recorded).logs[1].last_parameters()["net/spring_ode_cell/log_k"]
+    log.write_text(text.replace(f"log_k:0', {first}", "log_k:0', 800.0"), "utf-8")
+    assert numbers.Numbers(recorded).differences()["parameters"] == "inf"
 
 
 @pytest.fixture
@@ -207,6 +237,8 @@ def test_ctrl_c_ends_the_program_and_leaves_what_there_is(tmp_path, programs, he
     with pytest.raises(ProcessLookupError):
         os.kill(int((out / "pid").read_text()), 0)
     assert (out / "report.html").exists() and numbers.Numbers(out).row()["steps"] == "20"
+    stopped = numbers.Numbers(out).runs[-1]
+    assert stopped["side"] == "port" and stopped["peak_gb"] > 0 and not numbers.is_complete(out)
 
 
 def test_sequences_come_from_data_files_that_are_there(tmp_path, programs):
@@ -244,6 +276,8 @@ def test_the_original_can_restore_the_start_weights():
         (["--task=pendulum"], "--task"),
         (["--optimizer=lion"], "--optimizer"),
         (["--list=."], "holds no runs"),
+        (["--python=echo"], "it runs no Python program"),
+        (["--data_dir=/nowhere"], "--data_dir=/nowhere"),
         (["--make_python=."], "--make_python=."),
     ],
 )
