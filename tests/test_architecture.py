@@ -43,6 +43,16 @@ def test_imports_go_one_way(name):
     assert packages <= ALLOWED[name.split(".")[0]]
 
 
+@pytest.mark.parametrize("name", [n for n in TREES if n.startswith("runners") and "'__main__'" in ast.dump(TREES[n])])
+def test_commands_import_tensorflow_through_physics_models(name):
+    """So that it finds its oneDNN operations switched on, which the package does."""
+    found = [node for node in TREES[name].body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    roots = [(node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0] for node in found]
+    assert next(root for root in roots if root in ("tensorflow", "keras", "nn", "runners", "physics_models")) == (
+        "physics_models"
+    )
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_no_import_of_ours_or_of_tensorflow_hides_in_a_function(name):
     hidden = []
