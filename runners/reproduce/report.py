@@ -33,13 +33,16 @@ PICTURES = {
 }
 HEADING = """# The paper's results, run again
 
-Written by `PYTHONPATH=. python runners/reproduce_paper.py` from the runs that it trained; only the paper's numbers (its
-Table 1) are typed in by hand. All runs had help that the paper does not have: training in stages, and what the column
-*help* names; supervision by motion is computed from the frames alone ([discovery.md](discovery.md)). Those called
-`-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well. Each seed was run once. Positions are in
-pixels, losses those of the test file as in the log (squared error per frame); *stretch* is encoded lengths over true
-ones, and time is that of the runs' logs, whatever else ran on the machine. *Objects found* is judged by the
-reconstruction. Digits are the data file's; those of this project's own runs are drawn ([data.md](data.md)). Made with
+Written by `PYTHONPATH=. python runners/reproduce_paper.py --task=TASK --seeds=0,1,2` from the runs that it trained; only
+the paper's numbers (its Table 1) are typed in by hand. All runs had help that the paper does not have: training in
+stages, and what the column *help* names; supervision by motion is computed from the frames alone
+([discovery.md](discovery.md)). Those called `-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well.
+Each seed was run once. *Raw* is the learned value; in *calibrated*, lengths are divided by the scale of the decoder's
+grid, which is *stretch expected* ([table1.md](table1.md)). *Stretch measured*: encoded lengths over true ones. Positions
+are in pixels. Losses are squared errors per frame on the test file, as in the log: `pred` of the predicted frames that
+the training's loss has, `extrap` of the later ones, `recons` of the reconstruction. Time is that of the runs' logs,
+whatever else ran on the machine. *Objects found* is judged by the reconstruction. Digits are the data file's; those of
+this project's own runs are drawn ([data.md](data.md)). Made with
 """
 
 
