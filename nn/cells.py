@@ -170,7 +170,7 @@ class GravityODECell(ODECell):
         self.log_m = self._scalar("log_m", 0.0, trainable=False)
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Gravity `g` (pixels³ per mass and unit of time squared) and mass `m`."""
+        """Gravity `g` (pixels³ per unit of time squared, acts as g·m²) and mass `m` (no unit)."""
         return {"g": tf.exp(tf.convert_to_tensor(self.log_g)), "m": tf.exp(tf.convert_to_tensor(self.log_m))}
 
     def named_weights(self) -> dict[str, tf.Variable]:

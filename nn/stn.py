@@ -84,16 +84,18 @@ def spatial_transformer(
 ) -> tf.Tensor:
     """Sample `images` [b, h, w, K] on the affine grid `theta` [b, 6] → [b, *out_size, K].
 
-    Zero outside the image, with the original's hard edge. Gradients flow to both arguments. `calibrated`: see
-    `grid_points`. `resampler`: `resampler_tf` or TensorFlow Addons' (the default where installed). Ports `stn` of
-    `nn/network/stn.py`.
+    Zero outside the image, with the original's hard edge, and NaN where `theta` is not finite. Gradients flow to both
+    arguments. `calibrated`: see `grid_points`. `resampler`: `resampler_tf` or TensorFlow Addons' (the default where
+    installed). Ports `stn` of `nn/network/stn.py`.
     """
     height, width = images.shape[1:3]
     points = sample_points(theta, (height, width), out_size, calibrated)
     corner = tf.floor(points)
     inside = tf.reduce_all((corner >= 0.0) & (corner <= [width - 2.0, height - 2.0]), axis=-1, keepdims=True)
     samples = (resampler or default_resampler())(images, points)
-    return tf.where(inside, samples, tf.zeros_like(samples))
+    finite = tf.reduce_all(tf.math.is_finite(points), axis=-1, keepdims=True)
+    outside = tf.where(finite, tf.zeros_like(samples), tf.constant(float("nan"), samples.dtype))
+    return tf.where(inside, samples, outside)
 
 
 def axis_weights(

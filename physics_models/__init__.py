@@ -17,11 +17,12 @@ KERAS = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0", "TF_USE_LEGACY
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow and Keras with the settings that this project needs, which the user's own do not change.
+    """Import TensorFlow and Keras with the settings that this project needs.
 
-    Keras's defaults are kept for its number type, epsilon and image format. TensorFlow turns its oneDNN operations on
-    by itself only on CPUs with AVX512-VNNI; on one with AVX2 a training step of spring_color takes a third of the time
-    with them (docs/speed.md). Ends the process with one line where Keras cannot be imported.
+    Settings of TensorFlow that the user has made stay. Keras's defaults are kept for its number type, epsilon and
+    image format. TensorFlow turns its oneDNN operations on by itself only on CPUs with AVX512-VNNI; on one with AVX2 a
+    training step of spring_color takes a third of the time with them (docs/speed.md). Ends the process with one line
+    where they cannot be imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if HAS_NVIDIA_DRIVER else "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -35,7 +36,10 @@ def _import_tensorflow() -> None:
         keras.set_epsilon(1e-7)
         keras.set_image_data_format("channels_last")
         if keras.backend() != "tensorflow":
-            raise ImportError(f"the backend {keras.backend()} is in use; start a new process")
+            raise RuntimeError(f"the backend {keras.backend()} is in use; start a new process")
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise SystemExit(f"error: TensorFlow cannot be imported ({reason}); README.md, Install, says how") from error
     except Exception as error:  # Keras raises many kinds, for a keras.json that it does not understand
         reason = " ".join(str(error).split()) or type(error).__name__
         settings = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")

@@ -41,6 +41,7 @@ SCRATCH = ".saving"  # the folder in which a checkpoint is written before it is 
 OWN_FILES = re.compile(
     r"log\.txt|metrics\.csv|experiment\.json|code\.zip|checkpoint|model\.ckpt[-.\w]*|(extra_)?outputs\.npz|"
     r"example\d+\.jpg|templates\.jpg|animation\d*\.gif|objects\.png|"
+    r"losses\.png|example\.png|templates\.png|"  # of plot_run.py
     r"report\.(md|html|json)|positions\.csv|prediction\.gif|figure\d\.png|control_[-.\w]+\.(json|gif|png)"
 )
 LEFTOVER = re.compile(rf"\.({OWN_FILES.pattern})\.\w{{8}}")  # of a write that was killed
@@ -148,6 +149,8 @@ class LogFile(logging.FileHandler):
         try:
             super().__init__(Path(save_dir) / LOG, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
+            if self.lock_file is not None:
+                os.close(self.lock_file)
             raise ExperimentError(f"{Path(save_dir) / LOG}: cannot be written ({error.strerror})") from error
         self.setFormatter(logging.Formatter(LOG_FORMAT))
 
@@ -250,14 +253,16 @@ def start_over(save_dir: str | Path, overwrite: bool = False) -> Path | None:
             if not is_experiment(folder) and not is_leftover(folder):
                 raise ExperimentError(f"--save_dir={folder}: holds something else than an experiment; {instead}")
             handle = lock_folder(folder)
-            if overwrite or is_leftover(folder):
-                delete_own_files(folder)
-            else:
-                name = f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
-                name = free_name(name, lambda other: os.path.lexists(folder.with_name(other)))
-                moved = folder.rename(folder.with_name(name))
-            if handle is not None:
-                os.close(handle)
+            try:
+                if overwrite or is_leftover(folder):
+                    delete_own_files(folder)
+                else:
+                    name = f"{folder.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
+                    name = free_name(name, lambda other: os.path.lexists(folder.with_name(other)))
+                    moved = folder.rename(folder.with_name(name))
+            finally:
+                if handle is not None:
+                    os.close(handle)
     except OSError as error:
         raise ExperimentError(f"--save_dir={folder}: cannot be replaced ({error.strerror})") from error
     make_folder(folder)

@@ -36,20 +36,25 @@ def load_network(folder: str | Path) -> PhysicsNet | VideoLSTM:
     folder = Path(checkpoint.path).parent
     marker = read_marker(folder)
     source = folder / (LOG if marker is None else MARKER)
-    config = config_of_log(source) if marker is None else marker.config
+    config = config_of_log(source, checkpoint.tf1) if marker is None else marker.config
     try:
         net = MODELS[config.get("model", "PhysicsNet")].from_config(config)
         net.restore(checkpoint)
         return net
-    except (KeyError, TypeError, tf.errors.OpError) as error:
+    except ExperimentError:
+        raise
+    except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
         raise ExperimentError(f"{source}: describes no network, it may be damaged ({error!r})") from error
 
 
-def config_of_log(path: Path) -> dict[str, Any]:
-    """The network's config from the flags of the last training in the log `path`; the others as the original's."""
+def config_of_log(path: Path, original: bool) -> dict[str, Any]:
+    """The network's config from the flags of the last training in the log `path`; the others as the original's.
+
+    `original`: a run of the original, in which --cell_type has no effect.
+    """
     flags = {**ORIGINAL_DEFAULTS, **read_log(path).flags}
     try:
-        config: dict[str, Any] = {"task": asdict(get_task(flags["task"], flags["cell_type"]))}
+        config: dict[str, Any] = {"task": asdict(get_task(flags["task"], "" if original else flags["cell_type"]))}
         for name, parameter in inspect.signature(PhysicsNet.__init__).parameters.items():
             if name in flags and name != "task":
                 kind = type(parameter.default)

@@ -205,7 +205,7 @@ def save_code(save_dir: str | Path) -> None:
     root = Path(__file__).resolve().parent.parent
 
     def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for source in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
                 archive.write(source, source.relative_to(root))
 

@@ -12,6 +12,7 @@ A stage's batches depend on the seed, the stage and the step alone, so that a re
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,7 +278,7 @@ def train_on_positions(
     train = position_step(net)
     for step in range(stage.steps):
         yield step
-        if step == int(ANNEAL_AT * stage.steps):
+        if step == math.ceil(ANNEAL_AT * stage.steps):
             net.optimizer.rate.assign(stage.rate / ANNEAL_BY)
         train(tf.constant(positions[random.randint(0, len(positions), stage.batch)]))
     yield stage.steps

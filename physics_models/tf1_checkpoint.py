@@ -30,7 +30,8 @@ from physics_models.tasks import TASKS
 
 FORMATS = {True: "TF1's format", False: "this port's format"}  # by `Checkpoint.tf1`
 SLOTS = {slot for rule in OPTIMIZERS.values() for slot in rule.slot_names}
-ORIGINAL_SETTINGS = {"vel_encoder": "mlp", "calibrated_coords": False}  # they change no variable's shape
+# Settings that change no variable's shape.
+ORIGINAL_SETTINGS = {"vel_encoder": "mlp", "calibrated_coords": False, "track_objects": False}
 Arrays = dict[str, np.ndarray]  # by the original's variable names
 
 

@@ -12,7 +12,7 @@ from absl import flags
 from PIL import Image, ImageOps
 
 from physics_models.errors import ExperimentError
-from physics_models.experiment import LOG
+from physics_models.experiment import LOG, write_atomically
 from physics_models.run_log import RunLog, read_log
 from runners import run_base
 from runners.plots import Figure, default_style
@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
     for name, (target, factor) in ENLARGE.items():
         if (run / name).is_file():
             with Image.open(run / name) as image:
-                ImageOps.scale(image, factor, Image.Resampling.NEAREST).save(out / target)
+                enlarged = ImageOps.scale(image, factor, Image.Resampling.NEAREST)
+            write_atomically(out / target, lambda file, enlarged=enlarged: enlarged.save(file, "PNG"))
     print_summary(log)
 
 
@@ -67,7 +68,7 @@ def plot_losses(log: RunLog, path: Path) -> None:
     parameters.set(xlabel="epoch")
     for axes in filter(lambda axes: axes.lines, figure.axes):
         axes.legend(fontsize=7)
-    figure.savefig(path, dpi=100)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=100))
 
 
 def print_summary(log: RunLog) -> None:

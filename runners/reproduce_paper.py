@@ -36,6 +36,7 @@ from absl import flags
 
 from data_gen.recipes import EVERY_RECIPE, RECIPES
 from physics_models.errors import ExperimentError
+from physics_models.experiment import Interrupted
 from physics_models.tasks import PENDULUMS, get_task
 from runners import run_base, run_physics, staged_run
 from runners.reproduce import baselines, control, discovery, legacy, shapes
@@ -78,26 +79,42 @@ def main(argv: list[str]) -> None:
         raise ExperimentError(f"--seeds={FLAGS.seeds}: must be whole numbers with commas between")
     if FLAGS.discovery + FLAGS.legacy + FLAGS.control + FLAGS.figures > 1:
         raise ExperimentError("--discovery, --legacy, --control, --figures: choose one")
+    if not FLAGS.figures and (FLAGS["model"].present or FLAGS.decoder_type == "black_box"):
+        raise ExperimentError("--model, --decoder_type=black_box: with --figures alone, which compares models")
+    unused = [flag for flag in flags_for_runs() if flag[2:].split("=")[0] not in discovery.FLAGS_USED]
+    if FLAGS.discovery and unused:
+        raise ExperimentError(f"{unused[0]}: --discovery does not use it")
     if FLAGS.control != (FLAGS.task in PENDULUMS):
         raise ExperimentError(f"--control: goes with --task={' or --task='.join(PENDULUMS)}")
     if FLAGS.task and FLAGS.task not in (*SEEDS, *PENDULUMS):
         raise ExperimentError(f"--task={FLAGS.task}: no such task; choose one of {', '.join(SEEDS)}")
-    run_base.log_to_console()
     seeds = list(map(int, FLAGS.seeds.split(","))) if FLAGS.seeds else []
-    if FLAGS.discovery:
-        report = discover(seeds or [0, 1, 2])
-    elif FLAGS.control:
-        report = control_pendulum(FLAGS.task, seeds)
-    elif FLAGS.figures:
-        report = compare_models([FLAGS.task] if FLAGS.task else baselines.TASKS, seeds or baselines.SEEDS)
-    elif FLAGS.legacy:
-        report = train_as_the_original(FLAGS.task, seeds)
-    else:
-        for task in [] if FLAGS.collect else SEEDS if FLAGS.all else [FLAGS.task]:
-            for seed in seeds or range(SEEDS[task]):
-                reproduce(task, seed)
-        report = write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
+    if (FLAGS.control or FLAGS.legacy) and not seeds and not FLAGS.collect:
+        raise ExperimentError(f"--{'control' if FLAGS.control else 'legacy'}: needs --seeds, as in 0,1,2")
+    run_base.log_to_console()
+    run_base.choose_device()
+    try:
+        report = run_and_report(seeds)
+    except Interrupted as interrupted:
+        print(f"{interrupted}; to continue: the same command", file=sys.stderr, flush=True)
+        sys.exit(interrupted.exit_code)
     print(f"report: {report}")
+
+
+def run_and_report(seeds: list[int]) -> Path:
+    """Do what the flags ask for, and return the path of the report. `Interrupted` if a signal ends it."""
+    if FLAGS.discovery:
+        return discover(seeds or [0, 1, 2])
+    if FLAGS.control:
+        return control_pendulum(FLAGS.task, seeds)
+    if FLAGS.figures:
+        return compare_models([FLAGS.task] if FLAGS.task else baselines.TASKS, seeds or baselines.SEEDS)
+    if FLAGS.legacy:
+        return train_as_the_original(FLAGS.task, seeds)
+    for task in [] if FLAGS.collect else SEEDS if FLAGS.all else [FLAGS.task]:
+        for seed in seeds or range(SEEDS[task]):
+            reproduce(task, seed)
+    return write_report(Path(FLAGS.experiments), Path(FLAGS.report_dir or FLAGS.experiments))
 
 
 def discover(seeds: list[int]) -> Path:
@@ -118,11 +135,10 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
     files = files_of(task)
     for seed in [] if FLAGS.collect else seeds:
         place = folder / task / f"seed{seed}"
-        exit_code, last = run_physics_for(place, seed, legacy.flags(task))
-        if exit_code:
-            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+        check_flags_of_runs(place.parent)
+        run_physics_for(place, seed, legacy.flags(task))
         entry = legacy.measure(task, seed, place, files)  # a row for each number of epochs
-        write_entry(place.with_name(f"seed{seed}_{entry['epochs']}.json"), entry)
+        write_entry(place.with_name(f"seed{seed}_{entry['epochs']}.json"), {**entry, "flags": flags_that_count()})
     legacy.write_runs(folder, report)
     return report
 
@@ -130,15 +146,12 @@ def train_as_the_original(task: str, seeds: list[int]) -> Path:
 def control_pendulum(task: str, seeds: list[int]) -> Path:
     """Train `task` for each seed, play the episodes, and write control.md."""
     folder, report = Path(FLAGS.experiments) / "control", Path(FLAGS.report_dir or FLAGS.experiments) / "control.md"
-    if not seeds and not FLAGS.collect:
-        raise ExperimentError("--control: needs --seeds, as in 0,1,2")
     for seed in [] if FLAGS.collect else seeds:
         sequences = FLAGS.datapoints or control.ALL
         place = folder / f"{task}-{sequences}" / f"seed{seed}"
         if not measured(place.with_suffix(".json")):
-            exit_code, last = run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"])
-            if exit_code:
-                raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
+            if not run_physics_for(place, seed, [f"--task={task}", "--color=true", "--schedule=staged"]):
+                raise ExperimentError(f"{place}: the pendulum was not found; leave out the seed")
         control.measure(task, seed, sequences, place, files_of(task).test, flags_that_count())
     if not FLAGS.collect:
         control.measure_references(control.ENVIRONMENT[task], folder)
@@ -158,10 +171,8 @@ def compare_models(tasks: Sequence[str], seeds: Sequence[int]) -> Path:
         settings = staged_run.settings_from_flags(get_task(task), "mlp")
         arguments = [f"--task={task}", "--color=true", *baselines.flags(name, settings)]
         unused = () if baselines.MODELS[name].staged else baselines.OF_POSITIONS
-        exit_code, last = run_physics_for(place, seed, arguments, unused)
-        if exit_code and "objects not found" not in last:
-            raise ExperimentError(f"{place}: training ended with: {last.removeprefix('error: ') or exit_code}")
-        entry = baselines.measure(name, task, seed, place, files_of(task), settings, found=exit_code == 0)
+        found = run_physics_for(place, seed, arguments, unused)
+        entry = baselines.measure(name, task, seed, place, files_of(task), settings, found)
         write_entry(place.with_suffix(".json"), {**entry, "flags": flags_that_count()})
     baselines.write_page(folder, report)
     return report
@@ -188,15 +199,21 @@ def reproduce(task: str, seed: int) -> None:
 
 
 def measured(file: Path) -> bool:
-    """Whether the entry `file` is there; `ExperimentError` if its run had other flags than are given now."""
+    """Whether the entry `file` is there; `ExperimentError` if a run beside it had other flags than are given now."""
+    check_flags_of_runs(file.parent)
     if not file.is_file():
         return False
-    before = read_entry(file, lambda entry: entry.get("flags")).get("flags")
-    if before not in (None, flags_that_count()):
-        given = " ".join(before) or "no flags that change it"
-        raise ExperimentError(f"{file}: that run had {given}; give the same, or another folder as --experiments")
     logger.info("%s: measured already", file)
     return True
+
+
+def check_flags_of_runs(folder: Path) -> None:
+    """Raise `ExperimentError` if a measured run in `folder`, beside which others will stand, had other flags."""
+    for file in sorted(folder.glob("seed*.json")):
+        before = read_entry(file, lambda entry: entry.get("flags")).get("flags")
+        if before not in (None, flags_that_count()):
+            given = " ".join(before) or "no flags that change it"
+            raise ExperimentError(f"{file}: that run had {given}; give the same, or another folder as --experiments")
 
 
 def files_of(task: str) -> DataFiles:
@@ -226,20 +243,25 @@ def train(task: str, seed: int, folder: Path, files: DataFiles) -> bool:
         of_task += [f"--{name}={getattr(as_in, name)}" for name in ("cell_type", "n_objs", "input_steps", "pred_steps")]
     else:
         of_task = [f"--task={task}", "--color=true"]
-    exit_code, last = run_physics_for(folder, seed, [*of_task, "--schedule=staged"])
-    if exit_code and "objects not found" not in last:
-        raise ExperimentError(f"{folder}: training ended with: {last.removeprefix('error: ') or exit_code}")
-    return exit_code == 0
+    return run_physics_for(folder, seed, [*of_task, "--schedule=staged"])
 
 
-def run_physics_for(folder: Path, seed: int, arguments: list[str], unused: Sequence[str] = ()) -> tuple[int, str]:
-    """Start or resume run_physics.py in `folder`, with the flags given here but `unused`; as `run_and_show`."""
+def run_physics_for(folder: Path, seed: int, arguments: list[str], unused: Sequence[str] = ()) -> bool:
+    """Start or resume run_physics.py in `folder`, with the flags given here but `unused`.
+
+    False if it does not find the objects. Raises `Interrupted` if a signal stopped it, `ExperimentError` if it failed.
+    """
     command = [
         sys.executable, run_physics.__file__, *arguments, f"--seed={seed}", f"--save_dir={folder}", "--resume=true",
         *flags_for_runs(unused),
     ]  # fmt: skip
     logger.info("running: %s", " ".join(command))
-    return run_and_show(command)
+    exit_code, last = run_and_show(command)
+    if exit_code - 128 in set(signal.Signals):
+        raise Interrupted(exit_code - 128)
+    if exit_code and "objects not found" not in last:
+        raise ExperimentError(f"{folder}: training ended with: {last.removeprefix('error: ') or exit_code}")
+    return exit_code == 0
 
 
 def run_and_show(command: list[str]) -> tuple[int, str]:

@@ -17,8 +17,9 @@ import tensorflow as tf
 from absl import flags
 
 from data_gen.errors import DataError
-from data_gen.iterators import DataIterator, check_batch_size, get_iterators
+from data_gen.iterators import DataIterator, check_batch_size, check_frames, get_iterators, is_video
 from data_gen.recipes import EVERY_RECIPE, make_dataset
+from data_gen.video import load_video
 from physics_models import checkpoints, discovery, experiment, motion
 from physics_models.base import BaseNet
 from physics_models.checkpoints import Checkpoint, InterruptedRun, find_interrupted_run
@@ -49,7 +50,7 @@ flags.DEFINE_bool("color", False, "RGB frames (else grey)")
 flags.DEFINE_integer("datapoints", 0, "number of training sequences to use; 0: all", lower_bound=0)
 flags.DEFINE(PATH, "data_dir", "", "folder of the data files; data/datasets in the repository by default")
 flags.DEFINE(PATH, "data_file", "", "custom task: video to train on; .npz, .gif, .mp4 or a folder of .png frames")
-flags.DEFINE(PATH, "test_data_file", "", "custom task: video of the final test; data_file by default")
+flags.DEFINE(PATH, "test_data_file", "", "custom task: video of the final test; by default data_file's last tenth")
 flags.DEFINE(run_base.COUNT, "n_objs", 2, "custom task: number of objects, or auto: as many as the frames show")
 flags.DEFINE_integer("input_steps", 4, "custom task: frames that the initial state is estimated from", lower_bound=1)
 flags.DEFINE_integer("pred_steps", 6, "custom task: predicted frames in the loss", lower_bound=1)
@@ -60,6 +61,7 @@ PHYSICS_NET_SETTINGS = (  # of the model with positions alone
     "alt_vel", "encoder_type", "decoder_type", "vel_encoder", "calibrated_coords", "mixed_precision",
     "separate_gradients",
 )  # fmt: skip
+OF_NO_VARIABLE = ("vel_encoder", "calibrated_coords")  # a checkpoint does not show them; experiment.json does
 CUSTOM_FLAGS = ("data_file", "test_data_file", "n_objs", "input_steps", "pred_steps", "img_size", "seq_len")
 NOT_OF_PENDULUMS = ("model", "recurrent_units", "lstm_layers", *(set(PHYSICS_NET_SETTINGS) - {"mixed_precision"}))
 
@@ -144,6 +146,8 @@ def task_from_flags() -> Task:
             f"--test_data_file={FLAGS.test_data_file}: frames of shape {list(test.shape[2:])}, "
             f"the training video has {list(train.shape[2:])}"
         )
+    if FLAGS.color and train.shape[-1] != 3:
+        raise ExperimentError(f"--data_file={FLAGS.data_file}: frames are grey; leave out --color")
     n_objs = count_objects(train) if FLAGS.n_objs == run_base.AUTO else FLAGS.n_objs
     task = Task(
         "custom", FLAGS.cell_type, train.shape[1], test.shape[1], FLAGS.input_steps, FLAGS.pred_steps,
@@ -169,9 +173,7 @@ def count_objects(frames: np.ndarray) -> int:
 
 def evaluate(task: Task) -> None:
     """Evaluate a checkpoint on the test file."""
-    source = Path(FLAGS.ckpt_dir or FLAGS.save_dir)
-    marker = experiment.read_marker(source if source.is_dir() else source.parent)
-    net = build(task, track_objects=bool(marker) and marker.config.get("track_objects", False))
+    net = build(task, track_objects=take_settings_of_checkpoint())
     net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     data = load_data(task, "test")
     experiment.check_usable(FLAGS.save_dir)
@@ -186,11 +188,11 @@ def evaluate(task: Task) -> None:
 
 def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     """Train on `device`, from the start or where a run was interrupted, then evaluate the test file's sequences."""
-    run = None
+    run, tracked = None, FLAGS.use_ckpt and take_settings_of_checkpoint()
     if FLAGS.resume:
         run = find_interrupted_run(FLAGS.save_dir, run_base.settings(), run_base.RESUME_MUTABLE_FLAGS)
     checkpoint, staged = run.checkpoint if run else None, staged_run.is_staged()
-    net = build(task)
+    net = build(task, track_objects=tracked)
     if checkpoint and not staged:
         net.restore(checkpoint)
         net.iteration = checkpoint.progress["iteration"]
@@ -198,9 +200,8 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     elif FLAGS.use_ckpt:
         net.restore(checkpoints.load(FLAGS.ckpt_dir or FLAGS.save_dir))
     test_data, data = load_data(task, "test"), load_data(task, "train")
-    tracked = staged and FLAGS.model == "PhysicsNet" and look_the_same(net, data["train"].X)
-    if tracked:
-        net = build(task, track_objects=True)
+    if staged and FLAGS.model == "PhysicsNet" and look_the_same(net, data["train"].X):
+        net, tracked = build(task, track_objects=True), True
     if not staged:  # the stages have batch sizes and an order of their own
         check_batch_size(data["train"].X, FLAGS.batch_size)
         if checkpoint:
@@ -237,6 +238,20 @@ def train(task: Task, strategy: tf.distribute.Strategy, device: str) -> None:
     print_result(net)
 
 
+def take_settings_of_checkpoint() -> bool:
+    """Take from the experiment that --use_ckpt names the settings that no weight shows, unless a flag gives them.
+
+    Returns whether it keeps the objects' names within a sequence.
+    """
+    source = Path(FLAGS.ckpt_dir or FLAGS.save_dir)
+    marker = experiment.read_marker(source if source.is_dir() else source.parent)
+    config = marker.config if marker else {}
+    for name in OF_NO_VARIABLE:
+        if name in config and not FLAGS[name].present:
+            FLAGS[name].value = config[name]
+    return config.get("track_objects", False)
+
+
 def restore_data_order(iterator: DataIterator, checkpoint: Checkpoint) -> None:
     """Use the order of batches of the run that wrote `checkpoint`; `ExperimentError` if it had other training data."""
     iterator.seed = checkpoint.progress["seed"]
@@ -246,7 +261,9 @@ def restore_data_order(iterator: DataIterator, checkpoint: Checkpoint) -> None:
 
 def prepare_save_dir(run: InterruptedRun | None) -> None:
     """Make --save_dir ready for a new run, or for continuing `run`."""
-    if run is None and not FLAGS.use_ckpt:
+    folder, source = Path(FLAGS.save_dir).resolve(), Path(FLAGS.ckpt_dir or FLAGS.save_dir).resolve()
+    continued = FLAGS.use_ckpt and (folder in (source, source.parent) or not experiment.is_experiment(folder))
+    if run is None and not continued:
         moved = experiment.start_over(FLAGS.save_dir, FLAGS.overwrite)
         if moved:
             note.info("the experiment that was in %s is now in %s", FLAGS.save_dir, moved)
@@ -289,8 +306,9 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
     A custom task (also None) takes its videos.
     """
     if task is None or task.name == "custom":
-        file = FLAGS.data_file if length == "train" else FLAGS.test_data_file or FLAGS.data_file
-        return custom_data(file, FLAGS.datapoints if file == FLAGS.data_file else 0)
+        if length == "test" and FLAGS.test_data_file not in ("", FLAGS.data_file):
+            return custom_data(FLAGS.test_data_file, whole=True)
+        return custom_data(FLAGS.data_file, FLAGS.datapoints)
     recipe = EVERY_RECIPE[task.name]
     file = run_base.data_folder() / getattr(recipe, f"{length}_file")
     if not file.exists():
@@ -312,8 +330,12 @@ def load_data(task: Task | None, length: str) -> dict[str, DataIterator]:
 
 
 @functools.cache
-def custom_data(file: str, datapoints: int) -> dict[str, DataIterator]:
-    """The iterators of a video of one's own; it is decoded once."""
+def custom_data(file: str, datapoints: int = 0, whole: bool = False) -> dict[str, DataIterator]:
+    """The iterators of a video of one's own, which is decoded once; `whole`: all of it is the test split."""
+    if whole and is_video(Path(file)):
+        frames = load_video(file, size=FLAGS.img_size, seq_len=FLAGS.seq_len)
+        check_frames(file, frames)
+        return {"test": DataIterator(frames, seed=FLAGS.seed)}
     shape = {"img_size": FLAGS.img_size, "seq_len": FLAGS.seq_len}
     return get_iterators(file, datapoints=datapoints, seed=FLAGS.seed, **shape)
 

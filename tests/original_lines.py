@@ -30,6 +30,7 @@ nn/datasets/generators.py:195 rgb2gray
 nn/datasets/generators.py:397 cifar_img
 nn/datasets/generators.py:400 digits
 nn/datasets/iterators.py:18 shuffle
+nn/datasets/iterators.py:32 start_idx
 nn/datasets/iterators.py:38 num_examples
 nn/datasets/iterators.py:45 start_idx
 nn/datasets/iterators.py:46 start_idx
@@ -44,6 +45,7 @@ nn/network/base.py:148 epochs
 nn/network/base.py:150 epochs_completed
 nn/network/base.py:165 save_every_n_epochs
 nn/network/base.py:166 save
+nn/network/base.py:168 eval
 nn/network/base.py:182 X
 nn/network/physics_models.py:124 pred_loss
 nn/network/physics_models.py:126 recons_loss
@@ -62,6 +64,7 @@ nn/network/physics_models.py:318 rollout_cell
 nn/network/physics_models.py:321 decoder
 nn/network/physics_models.py:329 network_vars
 nn/network/physics_models.py:340 test_iterator
+nn/network/physics_models.py:370 figsize
 nn/network/stn.py:60 Print
 nn/network/stn.py:63 width_f
 nn/network/stn.py:223 transformer

@@ -7,6 +7,7 @@ stage's loss, batch and rate for as many steps as the stages `autoencoder` and `
 
 from __future__ import annotations
 
+import math
 import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from runners.reproduce.measure import DataFiles, describe_run, predict_frames, t
 from runners.reproduce.report import (
     UNLEARNED,
     Entry,
+    first_stage,
     number,
     read_entry,
     replace_section,
@@ -66,13 +68,13 @@ OF_POSITIONS = (
 
 HEADING = "## Results"
 EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --figures` from the runs that it trained.
-All models but VideoLSTM had help that the paper does not have: training in stages, the first of them supervised by
-motion, faded out. Numbers are of the test file, medians over the seeds that found the objects. SSIM (structural
-similarity, 1 at best) is the mean over the frames of the training's loss (*predicted*) and over those beyond
-(*extrapolated*); losses are squared errors per frame, as in the log. The best of a column is bold. *Learned* parameters
-are raw, with their distance from the true ones. *Weights* are the trained numbers that the model uses, *steps* those of
-the three stages; *minutes* are those of the logs, whatever else ran on the machine; *seeds*: how many found the
-objects, or, where nothing tells, how many there are. Made with"""
+All models but VideoLSTM had help that the paper does not have: training in stages, the first of them {}. Numbers are
+of the test file, medians over the seeds that found the objects. SSIM (structural similarity, 1 at best) is the mean
+over the frames of the training's loss (*predicted*) and over those beyond (*extrapolated*); losses are squared errors
+per frame, as in the log. The best of a column is bold. *Learned* parameters are raw, with their distance from the true
+ones. *Weights* are the trained numbers that the model uses, *steps* those of the three stages; *minutes* are those of
+the logs, whatever else ran on the machine; *seeds*: how many found the objects, or, where nothing tells, how many
+there are. Made with"""
 # column → (whether more is better, its value in an entry)
 MEASURES = {
     "SSIM predicted": (True, lambda run: statistics.fmean(run["ssim"][: run["pred_steps"]])),
@@ -157,14 +159,20 @@ def by_model(entries: list[Entry], task: str) -> dict[str, list[Entry]]:
 def medians(runs: list[Entry]) -> dict[str, float | None]:
     """The median of each of the `MEASURES` over the seeds that found the objects; None if none did."""
     found = [run for run in runs if run["found"]]
-    return {name: statistics.median(map(value, found)) if found else None for name, (_, value) in MEASURES.items()}
+    values = {name: list(map(value, found)) for name, (_, value) in MEASURES.items()}
+    return {name: float(np.median(of_seeds)) if found else None for name, of_seeds in values.items()}  # or nan
+
+
+def is_number(value: float | None) -> bool:
+    """Whether a measure is there, and finite."""
+    return value is not None and math.isfinite(value)
 
 
 def best(rows: dict[str, dict[str, float | None]]) -> dict[str, str]:
     """For each of the `MEASURES` the model that is best in it, of the `medians` of each model in `rows`."""
     winners = {}
     for measure, (more, _) in MEASURES.items():
-        values = {name: row[measure] for name, row in rows.items() if row[measure] is not None}
+        values = {name: row[measure] for name, row in rows.items() if is_number(row[measure])}
         if values:
             winners[measure] = (max if more else min)(values, key=values.__getitem__)
     return winners
@@ -198,8 +206,9 @@ def rows(models: dict[str, list[Entry]]) -> list[dict[str, str]]:
 
 def better(row: dict[str, float | None], than: dict[str, float | None]) -> list[str]:
     """The `MEASURES` in which the medians `row` are better than those of another model."""
-    both = [m for m in MEASURES if None not in (row[m], than[m])]
-    return [m for m in both if row[m] != than[m] and (row[m] > than[m]) == MEASURES[m][0]]
+    both = [m for m in MEASURES if is_number(row[m]) and than[m] is not None]
+    ahead = {m: row[m] > than[m] if MEASURES[m][0] else row[m] < than[m] for m in both}
+    return [m for m in both if ahead[m] or not is_number(than[m])]
 
 
 def verdict(models: dict[str, list[Entry]]) -> str:
@@ -219,7 +228,7 @@ def verdict(models: dict[str, list[Entry]]) -> str:
 def results(entries: list[Entry], pictures: dict[str, list[str]] | None = None) -> str:
     """What stands below the heading: for each task its `pictures` (lines), the table, who is best; then every run."""
     stacks = "; and with ".join(sorted({entry["stack"].replace(";", ",") for entry in entries}))
-    lines = [f"{EXPLANATION} {stacks}."]
+    lines = [f"{EXPLANATION.format(first_stage([e for e in entries if MODELS[e['model']].staged]))} {stacks}."]
     for task in TASKS:
         models = by_model(entries, task)
         if not models:

@@ -16,7 +16,7 @@ from physics_models.staged import encode_all
 from runners import machine
 from runners.control.episodes import draw_true, see_angle
 from runners.reproduce.measure import describe_run
-from runners.reproduce.report import number, read_entry, replace_section, with_error, write_entry
+from runners.reproduce.report import first_stage, number, read_entry, replace_section, with_error, write_entry
 from runners.run_base import logger
 from runners.run_control import ENVIRONMENT, load_pendulum, run_episodes
 
@@ -31,7 +31,7 @@ NAMES = {
 HEADING = "## Every run"
 EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --control --task=pendulum --seeds=0,1,2`,
 the same with `--task=pendulum_gymnasium`, and with `--seeds=0 --datapoints=100` (300, 1000). All runs had help that the
-paper does not name: training in stages, the first of them supervised by motion, faded out. *angle*: root mean square of
+paper does not name: training in stages, the first of them {{}}. *angle*: root mean square of
 encoded less true angles of the test file, after one offset; *upright*: that offset less the learned `angle_0`, by which
 the controller is wrong. Returns are means over {EPISODES} episodes (seeds 0 to {EPISODES - 1}) and their standard
 errors. In percent: how far from the true g = 10, a = 1. The second table is of seed 0 and all sequences. Made with"""
@@ -146,13 +146,13 @@ def write_runs(folder: Path, report: Path) -> None:
         read_entry(path, lambda run: (run_row(run), case_cells(run), run["stack"]))
         for path in sorted(folder.glob("*/seed*.json"))
     ]
-    runs.sort(key=lambda run: (run["task"], -run["sequences"], run["seed"]))  # the table of cases takes the first
+    runs.sort(key=lambda run: (run["task"], run["sequences"], run["seed"]))
     others = [read_entry(path, case_cells) for path in sorted(folder.glob("*-*.json"))]
     if not runs:
         raise ExperimentError(f"{folder}: holds no measured run; give --seeds, as in 0,1,2")
-    learned = [run_row(run) for run in sorted(runs, key=lambda run: (run["task"], run["sequences"], run["seed"]))]
     cases: dict[tuple[str, str], dict[str, str]] = {}
-    for entry in (*runs, *others):
+    whole = [run for run in runs if (run["seed"], run["sequences"]) == (0, ALL)]
+    for entry in (*whole, *others):
         for environment, case, controller, text in case_cells(entry):
             cases.setdefault((environment, case), {}).setdefault(controller, text)
     table = [
@@ -160,7 +160,8 @@ def write_runs(folder: Path, report: Path) -> None:
         for (environment, case), found in cases.items()
     ]
     stacks = "; ".join(sorted({run["stack"] for run in runs}))
-    replace_section(report, HEADING, f"{EXPLANATION} {stacks}.", learned, table)
+    text = f"{EXPLANATION.format(first_stage(runs))} {stacks}."
+    replace_section(report, HEADING, text, list(map(run_row, runs)), table)
 
 
 def with_standard_error(case: dict[str, Any]) -> str:

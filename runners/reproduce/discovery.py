@@ -36,7 +36,10 @@ from runners.run_base import logger
 SIZES = (2000, 200, 300)  # sequences of the splits
 WITHIN = 1.5  # pixels
 ENOUGH = 0.97  # of `ok`
+RATE = settings_for("spring_color").autoencoder.rate  # the default
 RESULTS = "discovery.json"
+# Of the flags of run_physics.py those that count here.
+FLAGS_USED = ("supervision", "autoencoder_steps", "autoencoder_batch", "autoencoder_rate", "device")
 HEADING = "## Every run"
 EXPLANATION = """Written by `PYTHONPATH=. python runners/reproduce_paper.py --discovery`; `--videos`, `--seeds`,
 `--supervision`, `--autoencoder_steps` and `--autoencoder_batch` choose the rows, and what is measured already is kept.
@@ -142,25 +145,28 @@ def run_all(folder: Path, names: Sequence[str], seeds: Sequence[int], supervisio
     for seed in seeds:
         for name in names:
             key = f"{name} seed {seed} {supervision} {stage.steps}x{stage.batch}"
-            results = read_results(folder)
-            if key in results:
+            key += f"@{stage.rate:g}" if stage.rate != RATE else ""
+            if key in read_results(folder):
                 logger.info("%s: measured already", key)
                 continue
             file = folder / "videos" / f"{name}.npz"
             if not file.is_file():
                 make_video(name, file)
-            results[key] = run(file, name, seed, supervision, stage, folder / key.replace(" ", "-"))
-            logger.info("%s: %s", key, results[key])
-            text = json.dumps(results, indent=1).encode()
+            entry = run(file, name, seed, supervision, stage, folder / key.replace(" ", "-"))
+            logger.info("%s: %s", key, entry)
+            # What is there now: another command may have added to it.
+            text = json.dumps({**read_results(folder), key: entry}, indent=1).encode()
             write_atomically(folder / RESULTS, lambda out, text=text: out.write(text))
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was measured, by video, seed, supervision and size of the stage."""
+    """What was measured, by video, seed, supervision, and size of the stage with its rate if it is not the default."""
     file = folder / RESULTS
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError as error:
+        results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        results.items()
+        return results
+    except (AttributeError, ValueError) as error:
         raise ExperimentError(f"{file}: damaged ({error}); delete it, and the runs are made again") from error
 
 
@@ -177,8 +183,9 @@ def write_runs(folder: Path, report: Path) -> None:
         entries = [entry for _, entry in sorted(groups[name, supervision, size].items())]
         seeds = ", ".join(str(seed) for seed in sorted(groups[name, supervision, size]))
         enough = sum(entry["ok"] >= ENOUGH for entry in entries)
+        steps = size.replace("x", " × ").replace("@", ", rate ")
         rows.append({
-            "video": name, "supervision": supervision, "steps × frames": size.replace("x", " × "), "seeds": seeds,
+            "video": name, "supervision": supervision, "steps × frames": steps, "seeds": seeds,
             "ok ≥ .97": f"{enough} of {len(entries)}",
             **{kind: " ".join(f"{entry[key]:.3f}" for entry in entries) for kind, key in KINDS.items()},
             "CPU s": f"{statistics.median(entry['cpu_seconds'] for entry in entries):.0f}",

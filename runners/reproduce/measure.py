@@ -173,7 +173,8 @@ def lstm_baseline(net: PhysicsNet, frames: np.ndarray, stage: Stage, seed: int =
     """
     tf.keras.utils.set_random_seed(seed)
     task, learned = replace(net.task, cell_type="lstm"), net.variables_by_name()
-    black_box = PhysicsNet(task, color=net.channels == 3, calibrated_coords=net.decoder.calibrated)
+    same = {"calibrated_coords": net.decoder.calibrated, "track_objects": net.track_objects}
+    black_box = PhysicsNet(task, color=net.channels == 3, **same)
     for name, variable in black_box.variables_by_name().items():
         if name.startswith(("net/encoder/", "net/decoder/")):
             variable.assign(learned[name])

@@ -33,16 +33,16 @@ PICTURES = {
 }
 HEADING = """# The paper's results, run again
 
-Written by `PYTHONPATH=. python runners/reproduce_paper.py --task=TASK --seeds=0,1,2` from the runs that it trained; only
-the paper's numbers (its Table 1) are typed in by hand. All runs had help that the paper does not have: training in
-stages, and what the column *help* names; supervision by motion is computed from the frames alone
-([discovery.md](discovery.md)). Those called `-corrected` had `--vel_encoder=gauss_newton --calibrated_coords` as well.
+Written by `PYTHONPATH=. python runners/reproduce_paper.py --task=TASK --seeds=0,1,2` from the runs that it trained;
+only the paper's numbers (its Table 1) are typed in by hand. All runs had help that the paper does not have: training
+in stages, and what the column *help* names; supervision by motion is computed from the frames alone
+([discovery.md](discovery.md)). Those called `-corrected` had `--vel_encoder=gauss_newton --calibrated_coords`, too.
 Each seed was run once. *Raw* is the learned value; in *calibrated*, lengths are divided by the scale of the decoder's
-grid, which is *stretch expected* ([table1.md](table1.md)). *Stretch measured*: encoded lengths over true ones. Positions
-are in pixels. Losses are squared errors per frame on the test file, as in the log: `pred` of the predicted frames that
-the training's loss has, `extrap` of the later ones, `recons` of the reconstruction. Time is that of the runs' logs,
-whatever else ran on the machine. *Objects found* is judged by the reconstruction. Digits are the data file's; those of
-this project's own runs are drawn ([data.md](data.md)). Made with
+grid, which is *stretch expected* ([table1.md](table1.md)). *Stretch measured*: encoded lengths over true ones.
+Positions are in pixels. Losses are squared errors per frame on the test file, as in the log: `pred` of the predicted
+frames that the training's loss has, `extrap` of the later ones, `recons` of the reconstruction. Time is that of the
+runs' logs, whatever else ran on the machine. *Objects found* is judged by the reconstruction. Digits are the data
+file's; those of this project's own runs are drawn ([data.md](data.md)). Made with
 """
 
 
@@ -85,6 +85,7 @@ def read_entry(file: Path, use: Callable[[Entry], Any]) -> Entry:
 
 def replace_section(report: Path, heading: str, text: str, *tables: list[dict[str, str]]) -> None:
     """Replace what follows `heading` on the page `report` by `text` and `tables`; the page is made if need be."""
+    report.parent.mkdir(parents=True, exist_ok=True)
     before = report.read_text(encoding="utf-8").split(heading)[0] if report.is_file() else ""
     page = "\n".join([f"{before}{heading}\n", f"{text}\n", *("\n".join([*table(rows), ""]) for rows in tables)])
     write_atomically(report, lambda file: file.write(page.encode()))
@@ -114,6 +115,14 @@ def given_help(runs: list[Entry]) -> str:
     corrected = {"fitted state": runs[0].get("vel_encoder") == "gauss_newton", "grid": runs[0]["calibrated_coords"]}
     names = [name for name, given in corrected.items() if given]
     return "; ".join([*parts, *(["both corrections"] if len(names) == 2 else [f"corrected: {each}" for each in names])])
+
+
+def first_stage(runs: list[Entry]) -> str:
+    """How the first stage of `runs` was supervised, by the flags that they had."""
+    free = {"--supervision=none" in (run.get("flags") or ()) for run in runs}
+    if free == {True}:
+        return "not supervised"
+    return "supervised by motion, faded out" + ", but for runs with `--supervision=none`" * (True in free)
 
 
 def stretch_rows(name: str, runs: list[Entry]) -> list[dict[str, str]]:

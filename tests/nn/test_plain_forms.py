@@ -138,6 +138,15 @@ def test_the_decoders_frames(size, channels, objects, calibrated, resampler, mon
     assert_equal(values(fast), values(slow), 2e-5)
 
 
+@pytest.mark.parametrize("resampler", RESAMPLERS)
+def test_a_position_that_is_no_number_shows_in_the_frame_of_both_decoders(resampler, monkeypatch):
+    monkeypatch.setattr(stn, "default_resampler", lambda: RESAMPLERS[resampler])
+    positions = tf.constant([[8.0, 8.0], [np.nan, 8.0], [np.inf, 8.0]])
+    for kind in (ConvSTDecoder, ConvSTDecoderPlain):
+        frames = kind(16, 3, 1)(positions).numpy()
+        assert [bool(np.isfinite(frame).all()) for frame in frames] == [True, False, False], kind
+
+
 def test_the_plain_decoder_is_plain():
     """It takes none of the rewritten functions."""
     assert not {"softmax_with_background", "upsample_twice", "axis_weights"} & set(vars(plain))

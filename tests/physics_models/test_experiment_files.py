@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 import physics_models
-from physics_models import experiment
+from physics_models import experiment, run_log
+from physics_models.errors import ExperimentError
 from physics_models.run_log import save_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +67,26 @@ def test_the_code_copy_holds_every_source_file(tmp_path):
     assert names == {str(path.relative_to(ROOT)) for folder in packages for path in folder.rglob("*.py")}
 
 
+def test_source_files_of_before_1980_are_kept_too(tmp_path, monkeypatch):
+    """As in some containers and packages, whose files have no time."""
+    source = tmp_path / "physics_models" / "run_log.py"
+    source.parent.mkdir()
+    source.write_text("code")
+    os.utime(source, (0, 0))
+    monkeypatch.setattr(run_log, "__file__", str(source))
+    save_code(tmp_path)
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert archive.namelist() == ["physics_models/run_log.py"]
+
+
+def test_a_log_that_cannot_be_opened_leaves_the_folder_unlocked(tmp_path):
+    (tmp_path / "log.txt").mkdir()
+    with pytest.raises(ExperimentError, match=r"log\.txt: cannot be written"):
+        experiment.LogFile(tmp_path)
+    (tmp_path / "log.txt").rmdir()
+    experiment.LogFile(tmp_path).close()
+
+
 # Start-up: oneDNN is on, and what TensorFlow says about a GPU that it cannot use is shown where there is one
 
 
@@ -77,6 +100,13 @@ def test_messages_about_gpus_are_hidden_only_where_there_is_no_driver(has_driver
     physics_models._import_tensorflow_quietly()
     environment = physics_models.os.environ
     assert (environment["TF_CPP_MIN_LOG_LEVEL"], environment["TF_ENABLE_ONEDNN_OPTS"]) == (level, "1")
+
+
+def test_without_tensorflow_the_line_does_not_blame_keras(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(SystemExit, match="TensorFlow cannot be imported") as ended:
+        physics_models._import_tensorflow_quietly()
+    assert "keras.json" not in str(ended.value)
 
 
 def test_a_users_own_settings_of_tensorflow_stay(monkeypatch):

@@ -251,9 +251,8 @@ def test_a_marker_of_version_1(tmp_path, run):
 
 
 def test_a_folder_of_the_originals(tmp_path):
-    """Which has a log.txt with the flags, and TF1's checkpoint."""
-    task = replace(TASKS["spring_color"], cell_type="lstm")
-    made = PhysicsNet(task, color=False, recurrent_units=7)
+    """Which has a log.txt with the flags, and TF1's checkpoint; there --cell_type had no effect."""
+    made = PhysicsNet(TASKS["spring_color"], color=False, recurrent_units=7)
     write_tf1({name: variable.numpy() for name, variable in made.variables_by_name().items()}, tmp_path)
     with pytest.raises(ExperimentError, match="log.txt"):
         load_network(tmp_path)
@@ -279,6 +278,7 @@ def test_a_folder_of_the_originals(tmp_path):
         (lambda config: config["task"].update(img_size=10**9), "experiment.json"),
         (lambda config: config.update(decoder_type="vae"), "--decoder_type=vae"),
         (lambda config: config.update(color=False), "model.ckpt-0"),
+        (lambda config: (config["task"].update(cell_type="lstm"), config.update(recurrent_units=0)), "experiment.json"),
     ],
 )
 def test_markers_that_do_not_describe_the_network(tmp_path, run, change, named):

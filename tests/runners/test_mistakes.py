@@ -30,6 +30,7 @@ MISTAKES = [  # of run_physics: the usual flags, the mistake, what the line name
     (SPRING, "--epochs=ten", "epochs"),
     (SPRING, "--nocolor=true", "nocolor"),
     (SPRING, "--batch_size=0", "--batch_size=0"),
+    (SPRING, "--epochs=0", "--epochs=0"),
     (SPRING, "--base_lr=nan", "--base_lr=nan"),
     (SPRING, "--autoencoder_loss=-1", "--autoencoder_loss=-1"),
     (SPRING, "--seed=-1", "--seed=-1"),
@@ -54,6 +55,7 @@ MISTAKES = [  # of run_physics: the usual flags, the mistake, what the line name
     (CUSTOM, "--data_file={tmp}/floats.npz", "{tmp}/floats.npz"),
     (CUSTOM, "--input_steps=5", "{tmp}/train.npz"),
     (CUSTOM, "--test_data_file={tmp}/large.npz", "{tmp}/large.npz"),
+    (CUSTOM, "--data_file={tmp}/grey.npz --test_data_file={tmp}/grey.npz", "--color"),
     (CUSTOM, "--data_file={tmp}/mine/thesis.tex", "{tmp}/mine/thesis.tex"),
     (CUSTOM, "--batch_size=41", "--batch_size=41"),
     (CUSTOM, "--datapoints=41", "--datapoints=41"),
@@ -119,6 +121,7 @@ def place(tmp_path_factory) -> Path:
 
     data("lacking", test_x=None)
     data("floats", train_x=good / 255.0)
+    data("grey", **{f"{split}_x": good[..., :1] for split in ("train", "valid", "test")})
     data("objects", train_x=np.array([{}], dtype=object))
     data("large", **{f"{split}_x": good.repeat(2, 2).repeat(2, 3) for split in ("train", "valid", "test")})
     (tmp / "cut.npz").write_bytes((tmp / "train.npz").read_bytes()[:-700])

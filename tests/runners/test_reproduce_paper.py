@@ -16,6 +16,7 @@ from one_command import load_command
 
 from data_gen.iterators import load_frames
 from physics_models.errors import ExperimentError
+from physics_models.experiment import Interrupted
 from physics_models.staged import Stage
 from runners.reproduce import discovery
 from runners.reproduce.report import with_error, write_report
@@ -128,6 +129,8 @@ def test_a_run_that_had_other_flags_is_not_taken_for_measured(tmp_path, monkeypa
     flags(f"--experiments={tmp_path}", "--task=spring_color", "--joint_steps=8")
     with pytest.raises(ExperimentError, match="that run had --joint_steps=7"):
         command.reproduce("spring_color", 3)
+    with pytest.raises(ExperimentError, match=r"seed3\.json: that run had --joint_steps=7"):
+        command.reproduce("spring_color", 4)  # the report has one row for both
     numbers = tmp_path / "spring_color" / "seed3.json"
     entry = json.loads(numbers.read_text())
     numbers.write_text(json.dumps({name: entry[name] for name in entry if name != "flags"}))
@@ -143,6 +146,21 @@ def test_a_training_that_fails_otherwise_stops_with_its_reason(tmp_path, monkeyp
     with pytest.raises(ExperimentError, match=r"seed0.*no space left"):
         command.reproduce("spring_color", 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--discovery"], ["--task=3bp_color"], ["--legacy", "--task=3bp_color"], ["--figures", "--task=3bp_color"]],
+)
+def test_a_signal_stops_the_command_with_its_code(tmp_path, monkeypatch, command, arguments):
+    def stopped(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(discovery, "make_video", lambda name, file: None)
+    monkeypatch.setattr(discovery, "run", stopped)
+    monkeypatch.setattr(command, "run_and_show", lambda arguments: (143, "stopped by SIGTERM and saved; … --resume"))
+    ended = run_main(command.main, [*arguments, "--seeds=0", f"--experiments={tmp_path}"])
+    assert ended.code == 143 and ended.err.splitlines()[-1] == "stopped by SIGTERM; to continue: the same command"
 
 
 def test_collect_trains_and_measures_nothing(tmp_path, monkeypatch, command):
@@ -206,6 +224,10 @@ def test_stderr_of_a_training_is_shown_and_a_signal_goes_on_to_it(capfd, command
         (["--all", "--seeds=1,x"], "--seeds=1,x"),
         (["--task=3bp_color", "--seed=3"], "--seed"),
         (["--task=3bp_color", "--overwrite"], "--overwrite"),
+        (["--task=3bp_color", "--model=VideoLSTM"], "--model"),
+        (["--task=3bp_color", "--decoder_type=black_box"], "--decoder_type"),
+        (["--discovery", "--optimizer=adam"], "--optimizer=adam: --discovery does not use it"),
+        (["--task=3bp_color", "--device=gpu:77"], "--device=gpu:77"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, command, arguments, named):
@@ -237,11 +259,28 @@ def test_discovery_is_measured_once_and_its_tables_replace_the_old_ones(tmp_path
     assert text.startswith(f"What was measured.\n\n{discovery.HEADING}\n") and "old" not in text
     row = "| spring_color | motion | 600 × 32 | 0, 1 | 2 of 2 | 0.980 0.980 | 0.990 0.990 | 1.000 1.000 | 70 |"
     assert row in text.splitlines()
+    discovery.run_all(tmp_path, ["same_discs"], [0], "motion", Stage(600, 32, 1e-4))
+    discovery.write_runs(tmp_path, tmp_path / "new" / "discovery.md")
+    text = (tmp_path / "new" / "discovery.md").read_text()
+    assert "| same_discs | motion | 600 × 32, rate 0.0001 | 0 | 1 of 1 |" in text and row in text.splitlines()
     with pytest.raises(ExperimentError, match="--videos.*nothing"):
         discovery.run_all(tmp_path, ["nothing"], [0], "motion", Stage(600, 32, 1e-3))
-    (tmp_path / discovery.RESULTS).write_text("{")
-    with pytest.raises(ExperimentError, match=discovery.RESULTS):
-        discovery.write_runs(tmp_path, page)
+    for damaged in ("{", "[]"):
+        (tmp_path / discovery.RESULTS).write_text(damaged)
+        with pytest.raises(ExperimentError, match=discovery.RESULTS):
+            discovery.write_runs(tmp_path, page)
+
+
+def test_two_commands_of_discovery_keep_each_other_s_results(tmp_path, monkeypatch):
+    def run(file, name, seed, *more):
+        if seed == 0:
+            discovery.run_all(tmp_path, [name], [1], "motion", Stage(600, 32, 1e-3))
+        return {"seed": seed}
+
+    monkeypatch.setattr(discovery, "make_video", lambda name, file: None)
+    monkeypatch.setattr(discovery, "run", run)
+    discovery.run_all(tmp_path, ["spring_color"], [0], "motion", Stage(600, 32, 1e-3))
+    assert [entry["seed"] for entry in discovery.read_results(tmp_path).values()] == [1, 0]
 
 
 def test_found_positions_are_measured_up_to_offsets_and_names(monkeypatch):

@@ -169,7 +169,7 @@ def test_the_arrays_have_the_originals_names_and_shapes(project, trained):
         }
 
 
-def test_the_pictures_have_the_originals_sizes(project, trained):
+def test_the_pictures_show_every_pixel(project, trained):
     folder = project / "run"
     with Image.open(folder / "animation4.gif") as animation:
         assert (animation.size, animation.n_frames) == ((510, 204), 30)

@@ -191,7 +191,7 @@ def read_log_file(folder: Path) -> object:
     from physics_models.run_log import read_log
 
     with contextlib.suppress(ExperimentError):
-        config_of_log(folder / "log.txt")
+        config_of_log(folder / "log.txt", original=False)
     return read_log(folder / "log.txt")
 
 

@@ -55,7 +55,8 @@ def test_overwrite_deletes_the_experiment_and_nothing_else(tmp_path):
     (folder / "outputs.npz").symlink_to(tmp_path / "precious")
     (folder / ".saving" / "link").symlink_to(tmp_path / "elsewhere")
     (folder / "thesis.tex").write_text("mine")
-    (folder / "control_pendulum_pixels_goal-0.3.gif").write_text("of the old network")
+    for name in ("control_pendulum_pixels_goal-0.3.gif", "losses.png", "example.png", "templates.png"):
+        (folder / name).write_text("of the old network")
     (folder / "model").mkdir()
     (folder / "model" / "log.txt").write_text("mine")
     assert experiment.start_over(folder, overwrite=True) is None

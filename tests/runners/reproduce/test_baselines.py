@@ -208,6 +208,17 @@ def test_where_no_baseline_wins_the_page_says_that(tmp_path, command):
     assert "Better than Physics + inverse graphics: no baseline and no ablation in any column." in page
 
 
+def test_a_loss_that_is_no_number_is_not_better_than_any(tmp_path, command):
+    write_entry(tmp_path / "figures", flags=["--supervision=none"])
+    broken = losses(float("nan"), float("inf"), 0.9)
+    write_entry(tmp_path / "figures", model="lstm", losses=broken, ssim=[0.1] * 36, flags=["--supervision=none"])
+    run_main(command.main, ["--figures", "--collect", f"--experiments={tmp_path}"])
+    page = (tmp_path / "baselines.md").read_text()
+    assert "Better than Physics + inverse graphics: no baseline and no ablation in any column." in page
+    assert "**nan**" not in page and "| nan | inf |" in page
+    assert "not supervised" in page and "supervised by" not in page  # as the entries' flags say
+
+
 def test_figure_2_has_the_truth_above_and_the_ssim_its_training_range(tmp_path, command, monkeypatch):
     curves = []
     monkeypatch.setattr(figures, "curves", lambda *arguments: curves.append(arguments))

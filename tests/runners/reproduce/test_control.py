@@ -97,6 +97,15 @@ def test_the_page_has_every_run_and_every_case(net, test_file, tmp_path):
     assert set(PENDULUMS) == set(control.ENVIRONMENT)
 
 
+def test_the_table_of_cases_is_of_seed_0_and_all_sequences(net, test_file, tmp_path):
+    control.measure("pendulum", 1, 5000, tmp_path / "pendulum-5000" / "seed1", test_file, ["--supervision=none"])
+    control.measure_references("pendulum", tmp_path)
+    control.write_runs(tmp_path, tmp_path / "control.md")
+    text = (tmp_path / "control.md").read_text("utf-8")
+    (row,) = [line for line in text.splitlines() if "| goal upright, gravity × 1 |" in line]
+    assert row.split(" | ")[2] == "–" and "supervised by motion" not in text and "| 5000 | 1 |" in text
+
+
 def test_returns_of_fewer_episodes_are_not_beside_the_others(net, test_file, tmp_path):
     control.measure("pendulum", 0, 5000, tmp_path / "pendulum-5000" / "seed0", test_file, [])
     run = json.loads((tmp_path / "pendulum-5000" / "seed0.json").read_text())

@@ -53,7 +53,9 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "legacy_run.md").read_text()
     assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
     row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | 8 |"
-    assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3_20.json").read_text()) == entry
+    assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3_20.json").read_text()) == {
+        **entry, "flags": []
+    }  # fmt: skip
 
 
 def test_what_was_learned_is_drawn_beside_the_truth_and_the_paper(tmp_path):
@@ -99,8 +101,11 @@ def test_a_damaged_entry_is_named_and_the_page_stays(tmp_path, text):
 
 def test_without_a_seed_there_is_nothing_to_report(tmp_path):
     command = load_command("reproduce_paper")
-    ended = run_main(command.main, ["--legacy", "--task=spring_color", f"--experiments={tmp_path}"])
+    given = ["--legacy", "--task=spring_color", f"--experiments={tmp_path}"]
+    ended = run_main(command.main, given)
     assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1] and not list(tmp_path.iterdir())
+    ended = run_main(command.main, [*given, "--collect"])
+    assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1]
 
 
 @pytest.mark.slow

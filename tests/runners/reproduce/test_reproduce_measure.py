@@ -140,6 +140,14 @@ def test_a_run_is_measured_with_baseline_and_pictures(tmp_path, small_data, with
     }  # fmt: skip
 
 
+def test_the_baseline_of_objects_that_look_the_same_keeps_their_names_too(monkeypatch):
+    net = PhysicsNet(TASKS["spring_color"], track_objects=True)
+    net.build(net.frame_shape)
+    monkeypatch.setattr(measure, "train_on_positions", lambda *arguments: ())
+    frames = np.zeros([1, 10, 32, 32, 3], np.uint8)
+    assert measure.lstm_baseline(net, frames, Stage(1, 1, 1e-3)).track_objects
+
+
 class Stub:
     """A network that sees an object where the frame says."""
 
