@@ -116,6 +116,17 @@ def test_walls_that_no_ball_reaches_have_no_error_bar():
     assert fit.errors["left"] < 0.2 and not np.isfinite(fit.errors["bottom"])
 
 
+def test_a_part_in_which_no_ball_meets_the_wall_does_not_count_in_its_scatter():
+    """The left wall is at 5 in the first quarter and at 6 in the third; in the others the ball does not come there."""
+    t = np.arange(200.0)
+    x = np.interp(t, [0, 25, 75, 122.5, 170, 200], [15, 5, 25, 6, 25, 13])
+    y = np.interp(t, [0, 40, 100, 160, 200], [15, 5, 20, 5, 15])
+    noise = np.random.RandomState(0).normal(0, 0.02, (200, 2))
+    fit = fitted("bouncing", [Track(np.stack([x, y], 1) + noise, t)], damping=False)
+    assert 0.2 < fit.scatter_errors["left"] < 1.5 and fit.errors["left"] >= fit.scatter_errors["left"]
+    assert "bottom" not in fit.scatter_errors  # met once
+
+
 def bouncing_track(first: float) -> Track:
     """A noisy flight from x = `first`, between walls at 5 and 25, 5 and 27; positions are 0.08 px off to the right."""
     t = np.arange(200.0)
