@@ -26,6 +26,7 @@ REPEATED = 0.02  # share of frames that repeat the one before
 CORRELATED = 0.98  # of two parameters
 GROWS = 1.5  # the object's size at the largest over that at the smallest, tenth against tenth of the frames
 EARTH = 9.81  # m/s²
+WALLS = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def quantities(
         for axis in ("g_x", "g_y"):
             add(axis, p[axis] * scale, e[axis] * scale, unit)
     else:
-        for wall, edge in zip(("left", "right", "top", "bottom"), np.repeat(corner, 2)):
+        for wall, edge in zip(WALLS, np.repeat(corner, 2)):
             add(wall, p[wall] * length + edge * meters, e[wall] * length, px)
     if name in ("anchored_spring", "spring") and known.mass and gap:
         k = found[0]
@@ -217,6 +218,15 @@ def check_motion(positions: np.ndarray, sizes: np.ndarray, side: int, repeated: 
     if repeated > REPEATED:
         warnings.append(f"{repeated:.0%} of the frames repeated the one before; they are left out")
     return Findings(fatal, warnings)
+
+
+def leave_out(name: str, found: list[Quantity]) -> tuple[list[Quantity], Findings]:
+    """The quantities that the film determines at all, and a remark on the others, as on walls that no ball meets."""
+    kept = [quantity for quantity in found if np.isfinite(quantity.error)]
+    others = ", ".join(quantity.name for quantity in found if quantity not in kept)
+    no_wall = name == "bouncing" and not {quantity.name for quantity in kept} & set(WALLS)
+    fatal = ["no ball meets a wall"] if no_wall else []
+    return kept, Findings(fatal, [f"not determined, and left out: {others}"] if others else [])
 
 
 def check_fit(name: str, fit: Fit, tracks: Sequence[Track], found: list[Quantity], known: Known) -> Findings:

@@ -33,6 +33,7 @@ from physics_models.film_results import (
     check_motion,
     check_objects,
     count_objects,
+    leave_out,
     merge,
     quantities,
 )
@@ -200,9 +201,9 @@ def measure(
         tracks = [track.part(part) for track, part in zip(tracks, parts)]
         seconds = None if films[0].seconds is None else gap
         place = films[0].pixel, known, len(chosen) // 2, films[0].corner
-        numbers = quantities(options.system, fit, seconds, *place)
+        numbers, unknown = leave_out(options.system, quantities(options.system, fit, seconds, *place))
         checked = check_fit(options.system, fit, tracks, numbers, known)
-        findings = merge(findings, remarks, checked, check_looks(found, fit))
+        findings = merge(findings, remarks, unknown, checked, check_looks(found, fit))
         scene = tracks[0].positions.copy()
         scene[:, chosen] = fit.trajectories[0]
         set_cell(net, fit.weights[0])

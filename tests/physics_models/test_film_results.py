@@ -15,6 +15,7 @@ from physics_models.film_results import (
     check_motion,
     check_objects,
     count_objects,
+    leave_out,
     quantities,
 )
 from physics_models.fit import Fit
@@ -102,3 +103,19 @@ def test_walls_lie_where_the_positions_lie():
     assert {n: q.value for n, q in found.items()} == {"left": 25, "right": 305, "top": 20, "bottom": 130}
     meters = quantities("bouncing", fit, 1.0, 10.0, Known(meters_per_pixel=0.01), 1, (5, -70))
     assert [str(q) for q in meters][:2] == ["0.250 ± 0.010 m", "3.050 ± 0.010 m"]
+
+
+def test_walls_that_no_ball_meets_are_left_out():
+    """Their error is infinite; printed without it they would look exact."""
+    walls = {"left": 2.0, "right": 30.0, "top": 9.0, "bottom": 20.0}
+    errors = {"left": 0.1, "right": np.inf, "top": 0.1, "bottom": np.inf}
+    fit = Fit(walls, errors, {}, {}, [], [], 0.0, 1.0, 0.0)
+    kept, findings = leave_out("bouncing", quantities("bouncing", fit, 1.0, 10.0, Known(), 1))
+    assert [q.name for q in kept] == ["left", "top"]
+    assert findings == ([], ["not determined, and left out: right, bottom"])
+    none = fit._replace(errors=dict.fromkeys(walls, np.inf))
+    kept, findings = leave_out("bouncing", quantities("bouncing", none, 1.0, 10.0, Known(), 1))
+    assert not kept and findings.fatal == ["no ball meets a wall"]
+    swing = Fit({"k_over_m": 40.0, "damping": 2.5}, {"k_over_m": 0.4, "damping": 0.1}, {}, {}, [], [], 0.0, 1.0, 0.0)
+    found = quantities("anchored_spring", swing, 1.0, 1.0, Known(), 1)
+    assert leave_out("anchored_spring", found) == (found, ([], []))

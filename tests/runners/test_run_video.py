@@ -96,6 +96,18 @@ def test_a_result(film, found, tmp_path):
     assert learned["k_over_m"] * 900 == pytest.approx(k["value"], rel=1e-4)
 
 
+def test_walls_that_no_ball_meets_have_no_number(found, tmp_path):
+    """A ball that flies to and fro, and slowly down: only left and right are met."""
+    t = np.arange(60.0)
+    path = np.stack([30 + 40 * np.abs((t / 20 + 0.5) % 2 - 1), 30 + 0.4 * t], 1)
+    np.savez(tmp_path / "walls.npz", frames=made_films.draw(path[:, None, None], np.random.RandomState(0)))
+    arguments = ["--system=bouncing", f"--save_dir={tmp_path / 'out'}", "--steps=2"]
+    ended = run_command("paig-run-video", str(tmp_path / "walls.npz"), *arguments)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert ended.code == 0 and set(report["parameters"]) == {"left", "right"} and "top" not in ended.out
+    assert "not determined, and left out: top, bottom" in report["warnings"]
+
+
 @pytest.mark.slow  # the units alone are in test_fit.py
 def test_without_times_and_scale_there_is_no_bare_number(film, found, tmp_path):
     out = tmp_path / "out"
