@@ -51,6 +51,7 @@ INPUT_STEPS, PRED_STEPS, TEST_STEPS = 4, 6, 12  # frames of a training sequence:
 PROGRESS = 5.0  # seconds between two lines
 NO_RESULT = 2  # exit code
 UNDAMPED = ("fall", "incline", "bouncing")  # by default
+USED_BY = {"mass": ("anchored_spring", "spring"), "length": ("pendulum",), "known_g": ("pendulum", "fall")}
 
 logger = logging.getLogger("tf")
 note = logging.getLogger("tf.note")
@@ -88,7 +89,7 @@ def flags() -> CommandParser:
     flag("--damping", choices=["linear", "none"], help="by default linear; none for fall, incline and bouncing")
     flag("--n_objs", type=int, help="number of objects; by default that of the system: 1, or 2 for spring and gravity")
     flag("--fps", type=positive, help="frames per second, in place of the film's own time stamps")
-    flag("--speed", type=positive, default=1.0, help="how many times slower than life the film plays (slow motion)")
+    flag("--speed", type=positive, help="how many times slower than life the film plays (slow motion)")
     flag("--start", type=float, default=0.0, help="leave out what comes before, seconds of the film")
     flag("--stop", type=float, help="leave out what comes after, seconds of the film")
     flag("--every", type=int, help="take every n-th frame; by default all, or so many that 1500 are left")
@@ -125,7 +126,7 @@ def box(text: str) -> tuple[int, ...]:
 def scale(text: str) -> float:
     """Meters per pixel of x1,y1,x2,y2,meters."""
     numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != 5 or numbers[4] <= 0 or numbers[:2] == numbers[2:4]:
+    if len(numbers) != 5 or not np.isfinite(numbers).all() or numbers[4] <= 0 or numbers[:2] == numbers[2:4]:
         raise argparse.ArgumentTypeError(f"{text}: give x1,y1,x2,y2,meters of two different points")
     return numbers[4] / float(np.hypot(numbers[0] - numbers[2], numbers[1] - numbers[3]))
 
@@ -134,13 +135,16 @@ def run_films(options: argparse.Namespace) -> int:
     """Read, train, fit, check and report; returns the exit code."""
     system = SYSTEMS[options.system]
     check_numbers(options)
+    check_used(options)
     log_to_console()
     settings = FilmSettings(
-        options.img_size, options.fps, options.speed, options.start, options.stop, options.every, options.crop,
+        options.img_size, options.fps, options.speed or 1.0, options.start, options.stop, options.every, options.crop,
         tuple(options.mask_out),
     )  # fmt: skip
     note.info("reading %s", options.film)
     seen = look(options.film, settings, INPUT_STEPS + PRED_STEPS)
+    if seen.films[0].seconds is None:
+        check_untimed(options)
     n_objs = options.n_objs or count_objects(seen.moving, system)
     alike = n_objs in seen.moving and not seen.moving[n_objs].distinct
     task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
@@ -170,6 +174,24 @@ def check_numbers(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not lowest <= value <= highest:
             raise ExperimentError(f"--{name}={value}: must lie between {lowest} and {highest}")
+
+
+def check_used(options: argparse.Namespace) -> None:
+    """Raise `ExperimentError` for a flag that the system or another flag leaves without effect."""
+    for name, systems in USED_BY.items():
+        if getattr(options, name) is not None and options.system not in systems:
+            raise ExperimentError(f"--{name}: only for --system={' and '.join(systems)}, not {options.system}")
+    if options.scale and options.pixels_per_metre:
+        raise ExperimentError("--scale and --pixels_per_metre: give one of them")
+    if options.system == "fall" and options.known_g and not (options.scale or options.pixels_per_metre):
+        raise ExperimentError("--known_g: a fall is compared with it in meters; give --scale or --pixels_per_metre")
+
+
+def check_untimed(options: argparse.Namespace) -> None:
+    """Raise `ExperimentError` for a flag that says something of seconds, for films that have none."""
+    for name in ("speed", *USED_BY):
+        if getattr(options, name) is not None:
+            raise ExperimentError(f"--{name}: {options.film} has no time stamps, so that it has no effect; give --fps")
 
 
 def measure(

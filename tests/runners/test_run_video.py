@@ -144,6 +144,20 @@ def test_objects_that_are_not_found_have_no_numbers(film, tmp_path):
         (["{film}", "--system=pendulum", "--save_dir=out", "--img_size=2"], "--img_size"),
         (["{film}", "--system=spring", "--n_objs=1", "--save_dir=out"], "--n_objs"),
         (["{film}", "--system=pendulum"], "--save_dir"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,9,0,nan"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,9,0,inf"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,inf,0,1"], "--scale"),
+        # what would have no effect
+        (["{film}", "--system=fall", "--save_dir=out", "--scale=0,0,9,0,1", "--pixels_per_metre=9"], "--pixels_per"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--fps=30", "--mass=1"], "--mass"),
+        (["{film}", "--system=gravity", "--save_dir=out", "--fps=30", "--mass=1"], "--mass"),
+        (["{film}", "--system=fall", "--save_dir=out", "--fps=30", "--length=1"], "--length"),
+        (["{film}", "--system=incline", "--save_dir=out", "--fps=30", "--known_g=9.8"], "--known_g"),
+        (["{film}", "--system=fall", "--save_dir=out", "--fps=30", "--known_g=9.8"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--speed=2"], "--fps"),
+        (["{film}", "--system=spring", "--save_dir=out", "--mass=1"], "--fps"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--length=1"], "--fps"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--known_g=9.8"], "--fps"),
     ],
 )
 def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
