@@ -20,8 +20,9 @@ from data_gen.video import decoded_frames, entries, kind_of, load_video, read_an
 MOST_FRAMES = 1500  # of a film; of a longer one, every second, third, … frame is taken
 FEWEST_FRAMES = 12
 FLICKER = 0.005  # standard deviation of the frames' brightness, as a share of it: below it is left as it is
-DARK = 30  # grey levels; darker and brighter pixels do not tell the exposure
-MASKED = 128  # grey level of what is painted over
+DARK = 30  # grey levels; darker pixels, and ones as near to white, do not tell the exposure
+FEWEST_LIT = 0.1  # share of the pixels that must tell it: fewer may be an object alone
+MASKED = 0  # grey level of what is painted over: it tells no exposure, and none changes it
 Box = tuple  # (x, y, width, height) in the video's own pixels
 
 
@@ -111,10 +112,13 @@ def _read(path: Path, name: str, frames: Generator, settings: FilmSettings) -> F
 
 
 def steady(frames: np.ndarray) -> np.ndarray:
-    """uint8 frames [T, H, H, 3] with the exposure of their median, where it changes by more than `FLICKER`."""
+    """uint8 frames [T, H, H, 3] with the exposure of their median, where it changes by more than `FLICKER`.
+
+    Where fewer than `FEWEST_LIT` of the pixels tell the exposure the frames are returned as they are.
+    """
     usual = np.median(frames[:: -(-len(frames) // 50)], axis=0)
     lit = (usual > DARK) & (usual < 255 - DARK)
-    if not lit.any():
+    if lit.mean() < FEWEST_LIT:
         return frames
     gains = np.array([np.median(frame[lit] / usual[lit]) for frame in frames])
     if np.std(gains) < FLICKER:

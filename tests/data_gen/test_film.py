@@ -152,6 +152,25 @@ def test_exposure_that_changes_is_evened_out(tmp_path):
     assert (steady.frames[:, 5:8, -4:] == 100).all()
 
 
+def test_what_is_masked_out_tells_no_exposure_and_does_not_flicker(tmp_path):
+    """Two thirds of the picture are masked; the rest is evened out all the same."""
+    gains = 1 + 0.05 * np.sin(np.arange(30))
+    np.savez(tmp_path / "a.npz", frames=(pictures() * gains[:, None, None, None]).clip(0, 255).round().astype(np.uint8))
+    film = read(tmp_path / "a.npz", mask_out=((0, 0, 64, 18), (0, 30, 64, 18)))
+    assert np.ptp(film.frames[:, 5:12], axis=0).max() == 0 and np.ptp(film.frames[:, 20:27], axis=0).max() == 0
+    assert np.ptp(film.frames[:, 14:18, -4:].astype(float).mean((1, 2, 3))) < 1.5
+
+
+def test_an_object_over_black_tells_no_exposure(tmp_path):
+    """It rests in one place in most frames: where it is elsewhere, that place is dark, and no frame is brightened."""
+    frames = np.full((30, 64, 64, 3), 10, np.uint8)
+    for t in range(30):
+        frames[t, 20:30, max(0, 2 * (t - 18)) + 10 :][:, :10] = 200
+        frames[t, 0, 0] = 5 * (t % 2)  # no two frames are the same
+    np.savez(tmp_path / "a.npz", frames=frames)
+    np.testing.assert_array_equal(read(tmp_path / "a.npz", img_size=64).frames, frames)
+
+
 def test_a_part_of_a_film_keeps_its_clock(folder, tmp_path):
     film = read(folder / "a.mp4", every=2).part(slice(5, 10))
     np.testing.assert_allclose(film.clock()[0], np.arange(5, 10) / 15, atol=1e-3)
