@@ -221,9 +221,8 @@ def measure(
         findings = merge(findings, *map(shown_part, films, parts))
         films = [film.part(part) for film, part in zip(films, parts)]
         tracks = [track.part(part) for track, part in zip(tracks, parts)]
-        seconds = None if films[0].seconds is None else gap
-        place = films[0].pixel, known, len(chosen) // 2, films[0].corner
-        numbers, unknown = leave_out(options.system, quantities(options.system, fit, seconds, *place))
+        place = films[0].pixel, known, len(chosen) // 2, films[0].corner, films[0].seconds is not None
+        numbers, unknown = leave_out(options.system, quantities(options.system, fit, gap, *place))
         checked = check_fit(options.system, fit, tracks, numbers, known)
         findings = merge(findings, remarks, unknown, checked, check_looks(found, fit))
         scene = tracks[0].positions.copy()
@@ -233,7 +232,7 @@ def measure(
     places = [track.positions[:, chosen].reshape(len(track.times), -1, 2) for track in tracks]
     for film, xy in zip(films, places):
         areas = blob_areas(film.frames, found.scene, found.n_objs)
-        findings = merge(findings, check_motion(xy, areas, side, film.repeated))
+        findings = merge(findings, check_motion(xy, areas, side, film.picture, film.repeated))
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
 
 
@@ -247,13 +246,15 @@ def shown_part(film: Film, part: slice) -> Findings:
 
 
 def mean_gap(film: Film) -> float:
-    """Seconds between two frames on average; without time stamps, 1."""
-    return 1.0 if film.seconds is None else float((film.seconds[-1] - film.seconds[0]) / (len(film.seconds) - 1))
+    """Mean time between two frames, in the unit of the film's clock."""
+    clock = film.clock()[0]
+    return float(clock[-1] - clock[0]) / (len(clock) - 1)
 
 
 def times(film: Film, gap: float) -> np.ndarray:
     """The frames' times [T] in units of `gap`, from 0 on."""
-    return np.arange(len(film.frames), dtype=float) if film.seconds is None else (film.seconds - film.seconds[0]) / gap
+    clock = film.clock()[0]
+    return (clock - clock[0]) / gap
 
 
 # Training

@@ -62,6 +62,7 @@ def centers(film) -> np.ndarray:
 def test_every_format(folder, name):
     film = read(folder / name)
     assert film.frames.shape == (30, 32, 32, 3) and film.pixel == 2.0 and film.corner == (0, -8)
+    assert film.picture == (0, 4, 32, 28)
     np.testing.assert_allclose(film.seconds, np.arange(30) / 30, atol=2e-3)  # Matroska rounds to milliseconds
     np.testing.assert_allclose(centers(film), np.stack([np.arange(30) + 4, np.full(30, 24)], 1), atol=0.4)
 
@@ -91,7 +92,7 @@ def test_where_the_picture_lies(folder):
     turned = read(folder / "turned.mp4")
     np.testing.assert_allclose(centers(turned)[:, 1], np.arange(30) + 4, atol=0.5)
     film = read(folder / "a.mp4", crop=(0, 16, 48, 16))
-    assert film.pixel == 1.5 and film.corner == (0, 0)
+    assert film.pixel == 1.5 and film.corner == (0, 0) and film.picture == pytest.approx((0, 32 / 3, 32, 64 / 3))
     np.testing.assert_allclose(centers(film), np.stack([np.arange(30) + 4, np.full(30, 24)], 1), atol=0.6)
     hidden = read(folder / "a.mp4", mask_out=((0, 16, 20, 16),))
     assert hidden.frames[0].max() < 140 < hidden.frames[-1].max()
@@ -114,6 +115,8 @@ def test_repeated_frames_are_left_out_and_counted(tmp_path):
     film = read(tmp_path / "twice.npz", fps=60.0)
     assert film.repeated == pytest.approx(0.5)
     np.testing.assert_allclose(film.seconds, np.arange(30) / 30)
+    untimed = read(tmp_path / "twice.npz", start=10, every=2).clock()
+    assert untimed[0].tolist() == list(range(10, 60, 4)) and untimed[1] == "frames"
 
 
 def test_a_folder_of_films(folder, tmp_path):

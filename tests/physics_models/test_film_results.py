@@ -26,6 +26,7 @@ from physics_models.tasks import TASKS
 
 T = np.arange(60.0)
 AREA = np.full(60, 12.0)
+WHOLE = (0, 0, 32, 32)  # the picture is not padded
 
 
 def moving(amplitude: float, middle: float = 16.0) -> np.ndarray:
@@ -38,8 +39,8 @@ def kinds(agreement: float) -> Kinds:
 
 
 def test_an_object_that_rests_is_no_motion():
-    assert check_motion(moving(0.2), AREA, 32, 0.0).fatal
-    assert check_motion(moving(5.0), AREA, 32, 0.0) == ([], [])
+    assert check_motion(moving(0.2), AREA, 32, WHOLE, 0.0).fatal
+    assert check_motion(moving(5.0), AREA, 32, WHOLE, 0.0) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,17 @@ def test_an_object_that_rests_is_no_motion():
     ],
 )
 def test_warnings(positions, sizes, repeated, word):
-    found = check_motion(positions, sizes, 32, repeated)
+    found = check_motion(positions, sizes, 32, WHOLE, repeated)
     assert not found.fatal and len(found.warnings) == 1 and word in found.warnings[0]
+
+
+def test_the_edge_is_that_of_the_picture_and_not_of_its_padding():
+    """A picture of 64×48 pixels in a frame of 32; the ball swings up and down, to a half pixel from its lower edge."""
+    down = moving(5.5, 22.0)[..., ::-1]
+    (warning,) = check_motion(down, AREA, 32, (0, 4, 32, 28), 0.0).warnings
+    assert "at the edge of the picture" in warning
+    assert check_motion(down, AREA, 32, WHOLE, 0.0) == check_motion(down - 2, AREA, 32, (0, 4, 32, 28), 0.0)
+    assert check_motion(down - 2, AREA, 32, (0, 4, 32, 28), 0.0) == ([], [])
 
 
 def test_more_objects_are_looked_for_only_where_they_are_clearly_there():

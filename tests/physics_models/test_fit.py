@@ -154,7 +154,7 @@ def test_a_frame_in_which_a_ball_is_not_seen_does_not_count():
 def test_units():
     track, _, gap = made("pendulum", 1)
     fit = fitted("pendulum", [track])
-    per_frame = {q.name: q for q in quantities("pendulum", fit, None, PIXEL, Known(), 1)}
+    per_frame = {q.name: q for q in quantities("pendulum", fit, 1.0, PIXEL, Known(length=0.5), 1, timed=False)}
     known = {q.name: q for q in quantities("pendulum", fit, gap, PIXEL, Known(length=0.5, g=9.8), 1)}
     assert per_frame["g_over_L"].unit == "1/frame²" and "g" not in per_frame
     assert known["g_over_L"].value == pytest.approx(per_frame["g_over_L"].value / gap**2)

@@ -16,7 +16,7 @@ from runners.film import report
 def test_positions_are_read_back_under_their_columns(tmp_path, name):
     """Whatever the film is called; a frame at 600 frames per second has its own time after half an hour."""
     seconds = 1800 + np.arange(20) / 600
-    film = Film(name, np.zeros((20, 8, 8, 3), np.uint8), seconds, 2.0, (0.0, -8.0), 0.0, 1)
+    film = Film(name, np.zeros((20, 8, 8, 3), np.uint8), seconds, 2.0, (0.0, -8.0), (0, 4, 8, 8), 0.0, np.arange(20))
     places = np.stack([np.linspace(1, 6, 20), np.full(20, 5.0)], 1)[:, None]
     known = Known(meters_per_pixel=0.01)
     results = report.Results("fall", [film], [places], None, None, [], Findings([], []), known, 1.0)

@@ -96,6 +96,27 @@ def test_a_result(film, found, tmp_path):
     assert learned["k_over_m"] * 900 == pytest.approx(k["value"], rel=1e-4)
 
 
+@pytest.mark.parametrize("frozen, flags, numbers", [
+    (slice(0), [], range(70)),
+    (slice(0), ["--every=3"], range(0, 70, 3)),
+    (slice(5, None, 4), ["--start=8"], [n for n in range(8, 70) if n % 4 != 1]),
+])  # fmt: skip
+def test_without_times_results_are_per_frame_of_the_file(film, found, tmp_path, frozen, flags, numbers):
+    """Also where frames are left out, or repeat the one before: the stiffness of the film, and the file's numbers."""
+    path, truth = film
+    frames = np.load(path)["frames"]
+    late = np.arange(70)[frozen]
+    frames[late] = frames[late - 1]
+    np.savez(tmp_path / "film.npz", frames=frames)
+    arguments = ["--system=anchored_spring", f"--save_dir={tmp_path / 'out'}", "--steps=2", *flags]
+    ended = run_command("paig-run-video", str(tmp_path / "film.npz"), *arguments)
+    k = json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]["k_over_m"]
+    assert ended.code == 0 and k["unit"] == "1/frame^2"
+    assert abs(k["value"] - truth["k_over_m"] / 900) < 3 * k["error"] < 0.06 * k["value"]
+    rows = (tmp_path / "out" / "positions.csv").read_text().splitlines()
+    assert rows[0].startswith("film,t_frames,") and [int(row.split(",")[1]) for row in rows[1:]] == list(numbers)
+
+
 def test_walls_that_no_ball_meets_have_no_number(found, tmp_path):
     """A ball that flies to and fro, and slowly down: only left and right are met."""
     t = np.arange(60.0)
@@ -180,7 +201,8 @@ def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
 
 
 def test_a_film_that_is_fitted_in_part_says_so():
-    film = Film("a.mp4", np.zeros((40, 4, 4, 3), np.uint8), np.arange(40) / 20, 1.0, (0, 0), 0.0, 1)
+    frames, number = np.zeros((40, 4, 4, 3), np.uint8), np.arange(40)
+    film = Film("a.mp4", frames, number / 20, 1.0, (0, 0), (0, 0, 4, 4), 0.0, number)
     assert run_video.shown_part(film, slice(0, 40)) == ([], [])
     assert "a.mp4: only 0.5 to 1.45 s is fitted" in run_video.shown_part(film, slice(10, 30)).warnings[0]
 
