@@ -171,7 +171,7 @@ def check_objects(found: Discovery, verdict: Verdict) -> Findings:
     if kinds is None:
         fatal.append(
             f"{describe_count(found.every)}, not {n_objs}; --mask_out what else moves, --crop to what is small, or "
-            "give --n_objs"
+            "give --n_objs, if all are bodies of the system"
         )
     elif likely != n_objs and found.every[likely].agreement > kinds.agreement + COUNT_MARGIN:
         fatal.append(f"{describe_count(found.every)}, not {n_objs}; --mask_out or --crop what else moves")

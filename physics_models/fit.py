@@ -1,9 +1,9 @@
 """One trajectory fitted to a whole film: physical parameters with error bars, from encoded positions alone.
 
 `fit_films` takes the positions that the network encodes in every frame, and the cell of `nn.systems` that moves them.
-Unknown are the cell's weights, and for each film the first state, where the camera stands (pivot, anchor, walls) and a
-slow drift of it. Solved by Levenberg–Marquardt least squares with Cauchy's weights; the trajectories are those of
-the cell. Times are in units of the mean time between two frames.
+Unknown are the system's weights, which all films share, walls too; and for each film the first state and, with a pivot
+or an anchor, where that is and a slow drift of the camera. Solved by Levenberg–Marquardt least squares with Cauchy's
+weights; the trajectories are those of the cell. Times are in units of the mean time between two frames.
 """
 
 from __future__ import annotations

@@ -87,11 +87,12 @@ def flags() -> CommandParser:
     flag("--system", required=True, choices=list(SYSTEMS), help="the equations of motion")
     flag("--save_dir", required=True, type=expanduser, help="a new folder for the report and the network")
     flag("--damping", choices=["linear", "none"], help="by default linear; none for fall, incline and bouncing")
-    flag("--n_objs", type=int, help="number of objects; by default that of the system: 1, or 2 for spring and gravity")
+    flag("--n_objs", type=int, help="bodies of the system, fitted together; by default 1, or 2 for spring and gravity. "
+         "Where something else moves, leave it out")  # fmt: skip
     flag("--fps", type=positive, help="frames per second, in place of the film's own time stamps")
     flag("--speed", type=positive, help="how many times slower than life the film plays (slow motion)")
-    flag("--start", type=float, default=0.0, help="leave out what comes before, seconds of the film")
-    flag("--stop", type=float, help="leave out what comes after, seconds of the film")
+    flag("--start", type=float, default=0.0, help="leave out what comes before, seconds (or frames, without times)")
+    flag("--stop", type=float, help="leave out what comes after, seconds (or frames, without times)")
     flag("--every", type=int, help="take every n-th frame; by default all, or so many that 1500 are left")
     flag("--crop", type=box, metavar="x,y,w,h", help="use this part of the picture, in the film's pixels")
     flag("--mask_out", type=box, action="append", default=[], metavar="x,y,w,h", help="ignore this part; repeatable")
