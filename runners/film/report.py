@@ -21,9 +21,9 @@ from runners.plots import Figure, default_style
 
 SHOWN, ANIMATED = 6, 120  # frames in a picture, in prediction.gif
 ERROR_BARS = (
-    "± is one standard deviation, the largest of three: of the fit; of position errors that repeat at each place of the "
-    "frame; of the scatter over four parts of the film, or over films. For pendulum, fall, incline and bouncing the "
-    "effect of a position error of 0.1 pixels of the network's frame is added. "
+    "± is one standard deviation, the largest of three: of the fit; of position errors that repeat at each place of "
+    "the frame; of the scatter over four parts of the film, or over films. For pendulum, fall, incline and bouncing "
+    "the effect of a position error of 0.1 pixels of the network's frame is added. "
     "What you give (scale, length, mass, frames per second) counts as exact."
 )
 ASCII = str.maketrans({"²": "^2", "³": "^3"})
