@@ -141,6 +141,9 @@ def _stack(path: str | os.PathLike, arrays: Iterable[np.ndarray], size: int | No
     """Frames, resized one by one, as a recording [T, H, W, C]; or recordings as sequences."""
     arrays = [array if size is None else resize(array, size) for array in arrays]
     shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1 and len(shapes[0]) == 3:
+        sizes = ", ".join(f"{width}×{height}" for height, width, _ in shapes)
+        raise DataError(f"{path}: frames of different sizes ({sizes}); give frames of one size")
     if len(shapes) != 1:
         raise DataError(f"{path}: frames or recordings of shapes {shapes}; give a frame size and a sequence length")
     return np.stack(arrays)

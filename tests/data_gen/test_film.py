@@ -137,6 +137,13 @@ def test_mistakes(folder, tmp_path):
             read(tmp_path / name)
 
 
+def test_a_folder_with_frames_of_two_sizes(tmp_path):
+    for number, frame in enumerate(pictures()[:14]):
+        Image.fromarray(frame[: 48 - number // 10]).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"different sizes \(64×47, 64×48\); give frames of one size$"):
+        read(tmp_path)
+
+
 def test_an_npz_with_several_sequences_is_several_films(tmp_path):
     np.savez(tmp_path / "a.npz", frames=pictures()[:24].reshape(2, 12, 48, 64, 3))
     films = read_films(tmp_path / "a.npz", FilmSettings(fps=30.0))
