@@ -30,6 +30,7 @@ CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame count
 ROUNDS, TRIES, CONVERGED = 40, 8, 1e-6
 HORIZONS = (8, 4, 2, 1)  # without a spectrum, the film is fitted from its first eighth on
 SMALLEST_NOISE = 1e-4  # pixels
+MOMENT = 1e-3  # units of time, in which a ball is taken not to bounce
 
 
 class Track(NamedTuple):
@@ -300,10 +301,9 @@ def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[floa
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
     That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole fit's
-    trajectory there says of the parameter: the last quarter of a damped swing says little. A segment that says nothing,
-    as of a wall that no ball meets in it, is left out; with one that says something there is no scatter. A segment
-    keeps the camera's place of its film. Four quarters of a parabola together say a hundredth of what the whole does;
-    there the scatter, in pixels, is taken as the error of the positions in the whole fit.
+    trajectory there says of the parameter: the last quarter of a damped swing says little, one in which no ball meets a
+    wall nothing of that, and there must be two. A segment keeps the camera's place of its film. Four quarters of a
+    parabola say a hundredth of what the whole does; there the scatter, in pixels, is the positions' error in the whole.
     """
     results, weights, count = [], [], len(whole.shared)
 
@@ -322,26 +322,28 @@ def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[floa
         progress(i / len(whole.tracks))
         own = theta[whole.columns(i)]
         if len(whole.tracks) >= SEGMENTS:
-            alone = _Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]])
-            solve(alone, own)
+            solve(_Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]]), own)
             continue
         fixed = {**whole.held[i], **dict(zip(whole.local, own[count:]))}
-        drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
         path = whole.trajectory(i, own[None])[0]
-        moving = path - np.tile(np.outer(track.times, drift), path.shape[1] // 2)
+        moving = path - np.tile(np.outer(track.times, [fixed.get(name, 0.0) for name in DRIFT]), path.shape[1] // 2)
         for part in np.array_split(np.arange(len(track.times)), SEGMENTS):
             if len(part) < 8:
                 return {}
-            piece = Track(track.positions[part], track.times[part])
-            speed = (moving[part[1]] - moving[part[0]]) / (piece.times[1] - piece.times[0])
-            start = np.r_[own[:count], moving[part[0]], speed]
+            piece, (first, second) = Track(track.positions[part], track.times[part]), part[:2]
+            speed = (moving[second] - moving[first]) / (track.times[second] - track.times[first])
+            if "left" in whole.shared:  # there may be a bounce between the two frames
+                times = np.r_[track.times[: first + 1], track.times[first] + MOMENT]
+                near = _Problem(whole.simulate, [Track(piece.positions, times)], whole.shared, [], [fixed])
+                last = near.trajectory(0, own[None])[0, -2:]
+                speed = (last[1] - last[0]) / MOMENT if first else own[-len(speed) :]
+            start = np.r_[own[:count], moving[first], speed]
             solve(_Problem(whole.simulate, [piece], whole.shared, [], [fixed]), start)
     table, errors = [_values(whole.shared, x) for x in results], {}
     known = information(whole, theta) if "g_x" in whole.shared else np.sum(weights, axis=0)
     for name, weight, whole_weight in zip(table[0], np.transpose(weights), known):
         weight, values = weight[weight > 0], np.array([row[name] for row in table])[weight > 0]
-        parts = len(weight)
-        if parts < 2:
+        if (parts := len(weight)) < 2:
             continue
         squares = weight @ np.square(values - weight @ values / weight.sum()) / (parts - 1)
         errors[name] = float(STUDENT.get(parts, 1.0 + 0.6 / (parts - 1)) * np.sqrt(squares / whole_weight))

@@ -127,6 +127,16 @@ def test_a_part_in_which_no_ball_meets_the_wall_does_not_count_in_its_scatter():
     assert "bottom" not in fit.scatter_errors  # met once
 
 
+def test_a_part_of_a_film_that_begins_with_a_bounce_is_followed_too():
+    """The ball meets the left wall between frames 60 and 61: over both its speed would look four times too small."""
+    t = np.arange(240.0)
+    x = 5 + np.abs((0.6 * (t - 60.6) + 23) % 46 - 23)
+    y = 27 - np.abs((10 + 0.7 * t) % 44 - 22)
+    noise = np.random.RandomState(0).normal(0, 0.02, (240, 2))
+    fit = fitted("bouncing", [Track(np.stack([x, y], 1) + noise, t)], damping=False)
+    assert fit.scatter_errors["left"] < 0.05
+
+
 def bouncing_track(first: float) -> Track:
     """A noisy flight from x = `first`, between walls at 5 and 25, 5 and 27; positions are 0.08 px off to the right."""
     t = np.arange(200.0)
