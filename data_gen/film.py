@@ -20,8 +20,9 @@ from data_gen.video import decoded_frames, entries, kind_of, load_video, read_an
 MOST_FRAMES = 1500  # of a film; of a longer one, every second, third, … frame is taken
 FEWEST_FRAMES = 12
 FLICKER = 0.005  # standard deviation of the frames' brightness, as a share of it: below it is left as it is
-DARK = 30  # grey levels; darker and brighter pixels do not tell the exposure
-MASKED = 128  # grey level of what is painted over
+DARK = 30  # grey levels; darker pixels, and ones as near to white, do not tell the exposure
+FEWEST_LIT = 0.1  # share of the pixels that must tell it: fewer may be an object alone
+MASKED = 0  # grey level of what is painted over: it tells no exposure, and none changes it
 Box = tuple  # (x, y, width, height) in the video's own pixels
 
 
@@ -47,20 +48,18 @@ class Film(NamedTuple):
     seconds: np.ndarray | None  # [T], of real time; None: unknown
     pixel: float  # side of a frame's pixel in the video's own pixels
     corner: tuple[float, float]  # (x, y) of the frames' upper left corner in the video's own pixels
+    picture: tuple  # (left, top, right, bottom) of what is no padding, in the frames' pixels
     repeated: float  # share of the frames that repeated the one before, and were left out
-    every: int
-    first: int = 0  # of the frames that were read
+    numbers: np.ndarray  # [T], of the frames in the file, from 0 on
 
     def part(self, frames: slice) -> Film:
         """Some of its frames, one after the other."""
         seconds = None if self.seconds is None else self.seconds[frames]
-        return self._replace(frames=self.frames[frames], seconds=seconds, first=self.first + (frames.start or 0))
+        return self._replace(frames=self.frames[frames], seconds=seconds, numbers=self.numbers[frames])
 
     def clock(self) -> tuple[np.ndarray, str]:
         """When each frame was taken [T], and the unit: seconds, or frames of the file where the times are unknown."""
-        if self.seconds is not None:
-            return self.seconds, "s"
-        return (self.first + np.arange(len(self.frames))) * self.every, "frames"
+        return (self.numbers, "frames") if self.seconds is None else (self.seconds, "s")
 
     def in_video(self, positions: np.ndarray) -> np.ndarray:
         """Positions [..., 2] in the video's own pixels, of those in the frames' pixels."""
@@ -82,7 +81,7 @@ def read_films(path: str | Path, settings: FilmSettings) -> list[Film]:
 
 
 def _read(path: Path, name: str, frames: Generator, settings: FilmSettings) -> Film:
-    squares, place, seconds = [], (1.0, (0.0, 0.0)), None
+    squares, place, seconds = [], (), None
     with contextlib.closing(frames):
         while True:
             try:
@@ -107,14 +106,17 @@ def _read(path: Path, name: str, frames: Generator, settings: FilmSettings) -> F
             "see --start, --stop and --every"
         )
     times = None if seconds is None else clock[chosen] / settings.speed
-    return Film(name, steady(np.stack([squares[i] for i in chosen])), times, *place, repeated, every)
+    return Film(name, steady(np.stack([squares[i] for i in chosen])), times, *place, repeated, chosen)
 
 
 def steady(frames: np.ndarray) -> np.ndarray:
-    """uint8 frames [T, H, H, 3] with the exposure of their median, where it changes by more than `FLICKER`."""
+    """uint8 frames [T, H, H, 3] with the exposure of their median, where it changes by more than `FLICKER`.
+
+    Where fewer than `FEWEST_LIT` of the pixels tell the exposure the frames are returned as they are.
+    """
     usual = np.median(frames[:: -(-len(frames) // 50)], axis=0)
     lit = (usual > DARK) & (usual < 255 - DARK)
-    if not lit.any():
+    if lit.mean() < FEWEST_LIT:
         return frames
     gains = np.array([np.median(frame[lit] / usual[lit]) for frame in frames])
     if np.std(gains) < FLICKER:
@@ -138,7 +140,7 @@ def _frames(path: Path, sequence: np.ndarray | None) -> Generator[np.ndarray, No
 
 
 def _square(frame: np.ndarray, path: Path, settings: FilmSettings) -> tuple[np.ndarray, tuple]:
-    """`frame` [h, w, 3] cut, padded to a square with black, and resized; and the (pixel, corner) of a `Film`."""
+    """`frame` [h, w, 3] cut, padded to a square with black, and resized; and (pixel, corner, picture) of a `Film`."""
     height, width = frame.shape[:2]
     whole = (0, 0, width, height)
     for flag, boxes in (("mask_out", settings.mask_out), ("crop", [settings.crop or whole])):
@@ -154,4 +156,6 @@ def _square(frame: np.ndarray, path: Path, settings: FilmSettings) -> tuple[np.n
     above, before = (side - h) // 2, (side - w) // 2
     padding = ((above, side - h - above), (before, side - w - before), (0, 0))
     square = np.pad(frame[top : top + h, left : left + w], padding)
-    return resize(square, settings.img_size), (side / settings.img_size, (left - before, top - above))
+    pixel = side / settings.img_size
+    picture = tuple(x / pixel for x in (before, above, before + w, above + h))
+    return resize(square, settings.img_size), (pixel, (left - before, top - above), picture)

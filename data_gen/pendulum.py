@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_gen.dataset import check_settings
+from data_gen.dataset import check_settings, frame_side
 from data_gen.errors import DataError
 from data_gen.files import SPLITS, check_destination, save_dataset, save_samples
 
@@ -165,7 +165,7 @@ def generate_pendulum_dataset(
     frame t to frame t + 1. `pos`, `vel` are the rod's tip in pixels and pixels per second. `g` is in m/s².
     """
     begin = time.perf_counter()
-    side = int(np.max(img_size)) if img_size is not None else 64
+    side = frame_side(64 if img_size is None else img_size)
     sizes = (train_set_size, valid_set_size, test_set_size)
     settings = {"img_size": side, "seq_len": seq_len, "g": g, "color": True, "dt": DT, "environment": environment}
     check_settings(sizes, settings)

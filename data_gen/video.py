@@ -141,6 +141,9 @@ def _stack(path: str | os.PathLike, arrays: Iterable[np.ndarray], size: int | No
     """Frames, resized one by one, as a recording [T, H, W, C]; or recordings as sequences."""
     arrays = [array if size is None else resize(array, size) for array in arrays]
     shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1 and len(shapes[0]) == 3:
+        sizes = ", ".join(f"{width}×{height}" for height, width, _ in shapes)
+        raise DataError(f"{path}: frames of different sizes ({sizes}); give frames of one size")
     if len(shapes) != 1:
         raise DataError(f"{path}: frames or recordings of shapes {shapes}; give a frame size and a sequence length")
     return np.stack(arrays)
@@ -250,14 +253,17 @@ def decoded_frames(path: Path) -> Generator[np.ndarray, None, list[float]]:
         import imageio_ffmpeg
     except ImportError:
         raise DataError(f"reading {path} needs imageio-ffmpeg: pip install imageio-ffmpeg, or save a GIF") from None
+    try:
+        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:  # a package without its binary, and no ffmpeg beside it
+        raise DataError(f"reading {path} needs ffmpeg ({one_line(error)}); or save a GIF") from error
     # file: since a colon would end a protocol's name; scale to square pixels; a PPM says its size.
     command = [*"-nostdin -hide_banner -v level+info -xerror".split(), *"-protocol_whitelist file,pipe -i".split()]
     command += [f"file:{path}", *"-map 0:V:0 -fps_mode passthrough -vf".split()]
     command += [*"scale=round(iw*sar):ih,showinfo=checksum=0 -pix_fmt rgb24 -f image2pipe -c:v ppm -".split()]
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
-        program = [imageio_ffmpeg.get_ffmpeg_exe(), *command]
-        decoder = stack.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE, stderr=log))
+        decoder = stack.enter_context(subprocess.Popen([ffmpeg, *command], stdout=subprocess.PIPE, stderr=log))
         try:
             while decoder.stdout.readline():  # P6
                 width, height = map(int, decoder.stdout.readline().split())

@@ -101,7 +101,8 @@ class ConvSTDecoderPlain(tf.keras.layers.Layer):
         """For each object the affine maps [b, 6] that scale its template by 1/σ and put its middle at `coordinates`
         [b, 2N] (pixels)."""
         maps, (zero, scale) = [], (tf.zeros_like(coordinates[:, 0]), sigma * tf.ones_like(coordinates[:, 0]))
-        shifts = tf.unstack((self.img_size / 2 - coordinates) / (self.img_size // 2) * sigma, axis=1)
+        half = self.img_size / 2 if self.calibrated else self.img_size // 2
+        shifts = tf.unstack((self.img_size / 2 - coordinates) / half * sigma, axis=1)
         for shift_x, shift_y in zip(shifts[::2], shifts[1::2]):
             maps.append(tf.stack([scale, zero, shift_x, zero, scale, shift_y], axis=-1))
         return maps

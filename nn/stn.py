@@ -104,10 +104,11 @@ def axis_weights(
     """Bilinear weights [..., out_size, in_size] of one axis of the decoder's affine map.
 
     `centre` [...]: where the template's middle goes, in pixels. Output pixel i samples the template at
-    u = (σ·(t_i + (out_size/2 − centre)/in_size) + 1)·(in_size − 1.01)/2, t = `grid_points`: weight 1 − frac(u) on
-    floor(u), frac(u) on floor(u) + 1, and none where floor(u) lies outside 0 … in_size − 2.
+    u = (σ·(t_i + (out_size/2 − centre)/half) + 1)·(in_size − 1.01)/2, t = `grid_points`: weight 1 − frac(u) on
+    floor(u), frac(u) on floor(u) + 1, and none where floor(u) lies outside 0 … in_size − 2. `half` is the original's
+    in_size = out_size // 2; `calibrated` takes out_size/2, so that lengths are kept at odd sizes too.
     """
-    shift = (out_size / 2 - centre[..., None]) / in_size
+    shift = (out_size / 2 - centre[..., None]) / (out_size / 2 if calibrated else in_size)
     u = (sigma * grid_points(out_size, calibrated) + shift * sigma + 1.0) * (in_size - 1.01) / 2
     corner = tf.floor(u)
     # An index of −1 gives a row of zeros in tf.one_hot.

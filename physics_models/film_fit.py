@@ -12,7 +12,6 @@ from physics_models.fit import Fit, Track, fit_films
 from physics_models.fit_start import swings
 from physics_models.physics_net import CELLS
 
-FEWEST = 12  # frames of a part
 Progress = Callable[[float], None]
 
 
@@ -56,7 +55,7 @@ def fit_part(
     if cell.n_objs == 1 and swings(cell):
         rests = [path - track.positions[part] for path, track, part in zip(fit.trajectories, tracks, parts)]
         closer = [slice(p.start + f.start, p.start + f.stop) for p, f in zip(parts, map(film_parts.followed, rests))]
-        if closer != parts and min(p.stop - p.start for p in closer) >= FEWEST:
+        if closer != parts and min(p.stop - p.start for p in closer) >= film_parts.FEWEST:
             parts = closer
             cut = [track.part(part) for track, part in zip(tracks, parts)]
             fit = fit_films(cell, cut, damped, progress)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+FEWEST = 12  # frames of a part that is cut out of a film
 SEED = 7  # frames of the shortest piece of a flight
 NOISES, OFF = 4.0, 0.4  # a frame leaves a piece by more than so many standard deviations, and so many pixels
 OTHER, DIFFERENT = 0.5, 0.3  # another piece of that share of the best one's height must not differ by so much
@@ -81,7 +82,10 @@ def flight(positions: np.ndarray, times: np.ndarray) -> tuple[slice, str]:
 
 
 def swing(positions: np.ndarray, times: np.ndarray) -> slice:
-    """From the end of a rest at the beginning to the end of the film, of whose last rest a third as long is kept."""
+    """From the end of a rest at the beginning to the end of the film, of whose last rest a third as long is kept.
+
+    The whole film, where that is less than `FEWEST` frames: the body may jump from rest to rest.
+    """
     limit, count = max(NOISES * noise(positions, times), OFF), len(times)
     short = max(int(RESTS_LONG * count), SEED)
 
@@ -91,7 +95,8 @@ def swing(positions: np.ndarray, times: np.ndarray) -> slice:
     ahead, back = moves(positions), moves(positions[::-1])
     first = int(ahead[0]) if ahead.size and ahead[0] > short else 0
     last = count - int(back[0]) if back.size else count
-    return slice(first, min(count, last + (last - first) // 3))
+    part = slice(first, min(count, last + (last - first) // 3))
+    return part if part.stop - part.start >= FEWEST else slice(0, count)
 
 
 def followed(residuals: np.ndarray) -> slice:

@@ -26,6 +26,7 @@ REPEATED = 0.02  # share of frames that repeat the one before
 CORRELATED = 0.98  # of two parameters
 GROWS = 1.5  # the object's size at the largest over that at the smallest, tenth against tenth of the frames
 EARTH = 9.81  # m/s²
+WALLS = ("left", "right", "top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,15 @@ class Quantity(NamedTuple):
 
 
 def quantities(
-    name: str, fit: Fit, gap: float | None, pixel: float, known: Known, n_objs: int,
-    corner: tuple[float, float] = (0.0, 0.0),
+    name: str, fit: Fit, gap: float, pixel: float, known: Known, n_objs: int,
+    corner: tuple[float, float] = (0.0, 0.0), timed: bool = True,
 ) -> list[Quantity]:  # fmt: skip
     """The numbers to report of `fit`.
 
-    `gap`: seconds between two frames (None: unknown, the unit is then the frame); `pixel`, `corner`: side of a frame's
-    pixel, and the frame's upper left corner, in the video's own pixels.
+    `gap`: mean time between two frames, in seconds, or in frames of the file where these have no times (not `timed`);
+    `pixel`, `corner`: side of a frame's pixel, and the frame's upper left corner, in the video's own pixels.
     """
-    time, second = (gap, "s") if gap else (1.0, "frame")
+    time, second = gap, "s" if timed else "frame"
     meters, px = (known.meters_per_pixel, "m") if known.meters_per_pixel else (1.0, "px")
     length = pixel * meters
     p, e = fit.parameters, fit.errors
@@ -104,9 +105,9 @@ def quantities(
     if name == "pendulum":
         add_swing("g_over_L", "g_over_L")
         ratio = found[0]
-        if known.length and gap:
+        if known.length and timed:
             add("g", ratio.value * known.length, ratio.error * known.length, "m/s²")
-        if known.g and gap:
+        if known.g and timed:
             add("L", known.g / ratio.value, known.g / ratio.value * ratio.error / ratio.value, "m")
     elif name == "anchored_spring":
         add_swing("k_over_m", "k_over_m")
@@ -126,9 +127,9 @@ def quantities(
         for axis in ("g_x", "g_y"):
             add(axis, p[axis] * scale, e[axis] * scale, unit)
     else:
-        for wall, edge in zip(("left", "right", "top", "bottom"), np.repeat(corner, 2)):
+        for wall, edge in zip(WALLS, np.repeat(corner, 2)):
             add(wall, p[wall] * length + edge * meters, e[wall] * length, px)
-    if name in ("anchored_spring", "spring") and known.mass and gap:
+    if name in ("anchored_spring", "spring") and known.mass and timed:
         k = found[0]
         add("k", k.value * known.mass, k.error * known.mass, "N/m")
     if "damping" in p:
@@ -170,7 +171,7 @@ def check_objects(found: Discovery, verdict: Verdict) -> Findings:
     if kinds is None:
         fatal.append(
             f"{describe_count(found.every)}, not {n_objs}; --mask_out what else moves, --crop to what is small, or "
-            "give --n_objs"
+            "give --n_objs, if all are bodies of the system"
         )
     elif likely != n_objs and found.every[likely].agreement > kinds.agreement + COUNT_MARGIN:
         fatal.append(f"{describe_count(found.every)}, not {n_objs}; --mask_out or --crop what else moves")
@@ -195,18 +196,21 @@ def check_looks(found: Discovery, fit: Fit) -> Findings:
     return Findings(fatal, [])
 
 
-def check_motion(positions: np.ndarray, sizes: np.ndarray, side: int, repeated: float) -> Findings:
+def check_motion(
+    positions: np.ndarray, sizes: np.ndarray, side: int, picture: Sequence[float], repeated: float
+) -> Findings:
     """Whether the positions [T, N, 2], in pixels of a frame of `side`, are a motion that can be measured.
 
-    `sizes` [M]: the areas of what moves in some frames, square pixels; `repeated`: `Film.repeated`.
+    `sizes` [M]: the areas of what moves in some frames, square pixels; `picture`, `repeated`: of `data_gen.film.Film`.
     """
     fatal, warnings = [], []
     spread = np.sqrt(np.square(positions - positions.mean(0)).sum(-1).mean(0))
     if spread.min() < RESTS:
         fatal.append(f"an object stays within {spread.min():.2f} px of a frame of {side} px: it does not move")
-    edge = float(((positions < EDGE) | (positions > side - EDGE)).any((1, 2)).mean())
+    low, high = np.reshape(picture, (2, 2)) + [[EDGE], [-EDGE]]
+    edge = float(((positions < low) | (positions > high)).any((1, 2)).mean())
     if edge > AT_EDGE:
-        warnings.append(f"an object is at the edge of the frame in {edge:.0%} of the frames")
+        warnings.append(f"an object is at the edge of the picture in {edge:.0%} of the frames")
     if sizes.size:
         diameter = 2 * np.sqrt(np.median(sizes) / np.pi)
         if diameter < SMALLEST:
@@ -217,6 +221,15 @@ def check_motion(positions: np.ndarray, sizes: np.ndarray, side: int, repeated: 
     if repeated > REPEATED:
         warnings.append(f"{repeated:.0%} of the frames repeated the one before; they are left out")
     return Findings(fatal, warnings)
+
+
+def leave_out(name: str, found: list[Quantity]) -> tuple[list[Quantity], Findings]:
+    """The quantities that the film determines at all, and a remark on the others, as on walls that no ball meets."""
+    kept = [quantity for quantity in found if np.isfinite(quantity.error)]
+    others = ", ".join(quantity.name for quantity in found if quantity not in kept)
+    no_wall = name == "bouncing" and not {quantity.name for quantity in kept} & set(WALLS)
+    fatal = ["no ball meets a wall"] if no_wall else []
+    return kept, Findings(fatal, [f"not determined, and left out: {others}"] if others else [])
 
 
 def check_fit(name: str, fit: Fit, tracks: Sequence[Track], found: list[Quantity], known: Known) -> Findings:

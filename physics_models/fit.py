@@ -1,9 +1,9 @@
 """One trajectory fitted to a whole film: physical parameters with error bars, from encoded positions alone.
 
 `fit_films` takes the positions that the network encodes in every frame, and the cell of `nn.systems` that moves them.
-Unknown are the cell's weights, and for each film the first state, where the camera stands (pivot, anchor, walls) and a
-slow drift of it. Solved by Levenberg–Marquardt least squares with Cauchy's weights; the trajectories are those of
-the cell. Times are in units of the mean time between two frames.
+Unknown are the system's weights, which all films share, walls too; and for each film the first state and, with a pivot
+or an anchor, where that is and a slow drift of the camera. Solved by Levenberg–Marquardt least squares with Cauchy's
+weights; the trajectories are those of the cell. Times are in units of the mean time between two frames.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ CELL = 2.0  # pixels: in a cell of the frame of this side, encoded positions are
 DRIFT = ("drift_x", "drift_y")  # of the camera, pixels per unit of time
 BEND = 0.1  # pixels of a frame: by so much the positions of an object may be shifted, or bent along its path
 SEGMENTS = 4
-STUDENT = 0.6  # Student's t of a 68 % interval is 1 + 0.6 / (n - 1), to 1 % for n of 4 or more
+STUDENT = {2: 1.84, 3: 1.32}  # Student's t of a 68 % interval of n values; for more it is 1 + 0.6 / (n - 1), to 1 %
+FLAT = 1e-12  # share of the largest curvature of the fit, below which the film says nothing about an unknown
 FITTED = 0.6  # of the fit's time, roughly, when its error bars begin
 STEP = 1e-5  # of the numerical derivative, in a weight's own unit
 CAUCHY = 2.4  # standard deviations of the residuals, beyond which a frame counts less than half
 ROUNDS, TRIES, CONVERGED = 40, 8, 1e-6
 HORIZONS = (8, 4, 2, 1)  # without a spectrum, the film is fitted from its first eighth on
 SMALLEST_NOISE = 1e-4  # pixels
+MOMENT = 1e-3  # units of time, in which a ball is taken not to bounce
 
 
 class Track(NamedTuple):
@@ -278,7 +280,7 @@ def _hessian_errors(problem: _Problem, theta: np.ndarray, residuals: list, weigh
     """
     linear = problem.linear(theta)
     matrix, _ = problem.normal(linear, weights)
-    flat = np.diag(matrix) <= 1e-12 * np.diag(matrix).max()  # the film says nothing about these
+    flat = np.diag(matrix) <= FLAT * np.diag(matrix).max()
     inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
     freedom = max(sum(r.size for r in residuals) - len(theta), 1)
     covariance = inverse * total(residuals, weights) / freedom * correlation_time(residuals)
@@ -299,17 +301,18 @@ def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[floa
     """Half of the mean's 68 % interval over films, where there are four, or over four segments of each film.
 
     That is the standard deviation of the mean times Student's factor for so few. Each counts by what the whole fit's
-    trajectory there says of the parameter: the last quarter of a damped swing says little. A segment keeps the camera's
-    place of its film. Four quarters of a parabola together say a hundredth of what the whole does; there the scatter,
-    in pixels, is taken as the error of the positions in the whole fit.
+    trajectory there says of the parameter: the last quarter of a damped swing says little, one in which no ball meets a
+    wall nothing of that, and there must be two. A segment keeps the camera's place of its film. Four quarters of a
+    parabola say a hundredth of what the whole does; there the scatter, in pixels, is the positions' error in the whole.
     """
     results, weights, count = [], [], len(whole.shared)
 
     def information(problem: _Problem, start: np.ndarray) -> np.ndarray:
-        """One over the squared error of each shared unknown, for positions with an error of a pixel."""
+        """One over the squared error of each shared unknown, for positions with an error of a pixel; 0 for no say."""
         matrix, _ = problem.normal(problem.linear(start), [np.ones_like(t.positions) for t in problem.tracks])
         inverse = np.linalg.pinv(matrix, rcond=1e-14, hermitian=True)
-        return 1.0 / np.maximum(np.diag(inverse)[:count], 1e-300)
+        says = np.diag(matrix) > FLAT * np.diag(matrix).max()
+        return np.where(says, 1.0 / np.maximum(np.diag(inverse), 1e-300), 0.0)[:count]
 
     def solve(problem: _Problem, start: np.ndarray) -> None:
         weights.append(information(problem, start))
@@ -319,25 +322,29 @@ def _scatter_errors(whole: _Problem, theta: np.ndarray, progress: Callable[[floa
         progress(i / len(whole.tracks))
         own = theta[whole.columns(i)]
         if len(whole.tracks) >= SEGMENTS:
-            alone = _Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]])
-            solve(alone, own)
+            solve(_Problem(whole.simulate, [track], whole.shared, whole.local, [whole.held[i]]), own)
             continue
         fixed = {**whole.held[i], **dict(zip(whole.local, own[count:]))}
-        drift = np.array([fixed.get(name, 0.0) for name in DRIFT])
         path = whole.trajectory(i, own[None])[0]
-        moving = path - np.tile(np.outer(track.times, drift), path.shape[1] // 2)
+        moving = path - np.tile(np.outer(track.times, [fixed.get(name, 0.0) for name in DRIFT]), path.shape[1] // 2)
         for part in np.array_split(np.arange(len(track.times)), SEGMENTS):
             if len(part) < 8:
                 return {}
-            piece = Track(track.positions[part], track.times[part])
-            speed = (moving[part[1]] - moving[part[0]]) / (piece.times[1] - piece.times[0])
-            start = np.r_[own[:count], moving[part[0]], speed]
+            piece, (first, second) = Track(track.positions[part], track.times[part]), part[:2]
+            speed = (moving[second] - moving[first]) / (track.times[second] - track.times[first])
+            if "left" in whole.shared:  # there may be a bounce between the two frames
+                times = np.r_[track.times[: first + 1], track.times[first] + MOMENT]
+                near = _Problem(whole.simulate, [Track(piece.positions, times)], whole.shared, [], [fixed])
+                last = near.trajectory(0, own[None])[0, -2:]
+                speed = (last[1] - last[0]) / MOMENT if first else own[-len(speed) :]
+            start = np.r_[own[:count], moving[first], speed]
             solve(_Problem(whole.simulate, [piece], whole.shared, [], [fixed]), start)
-    table, parts = [_values(whole.shared, x) for x in results], len(results)
-    student, errors = 1.0 + STUDENT / (parts - 1), {}
+    table, errors = [_values(whole.shared, x) for x in results], {}
     known = information(whole, theta) if "g_x" in whole.shared else np.sum(weights, axis=0)
     for name, weight, whole_weight in zip(table[0], np.transpose(weights), known):
-        values = np.array([row[name] for row in table])
+        weight, values = weight[weight > 0], np.array([row[name] for row in table])[weight > 0]
+        if (parts := len(weight)) < 2:
+            continue
         squares = weight @ np.square(values - weight @ values / weight.sum()) / (parts - 1)
-        errors[name] = float(student * np.sqrt(squares / whole_weight))
+        errors[name] = float(STUDENT.get(parts, 1.0 + 0.6 / (parts - 1)) * np.sqrt(squares / whole_weight))
     return errors

@@ -33,6 +33,7 @@ from physics_models.film_results import (
     check_motion,
     check_objects,
     count_objects,
+    leave_out,
     merge,
     quantities,
 )
@@ -50,6 +51,7 @@ INPUT_STEPS, PRED_STEPS, TEST_STEPS = 4, 6, 12  # frames of a training sequence:
 PROGRESS = 5.0  # seconds between two lines
 NO_RESULT = 2  # exit code
 UNDAMPED = ("fall", "incline", "bouncing")  # by default
+USED_BY = {"mass": ("anchored_spring", "spring"), "length": ("pendulum",), "known_g": ("pendulum", "fall")}
 
 logger = logging.getLogger("tf")
 note = logging.getLogger("tf.note")
@@ -85,11 +87,12 @@ def flags() -> CommandParser:
     flag("--system", required=True, choices=list(SYSTEMS), help="the equations of motion")
     flag("--save_dir", required=True, type=expanduser, help="a new folder for the report and the network")
     flag("--damping", choices=["linear", "none"], help="by default linear; none for fall, incline and bouncing")
-    flag("--n_objs", type=int, help="number of objects; by default that of the system: 1, or 2 for spring and gravity")
+    flag("--n_objs", type=int, help="bodies of the system, fitted together; by default 1, or 2 for spring and gravity. "
+         "Where something else moves, leave it out")  # fmt: skip
     flag("--fps", type=positive, help="frames per second, in place of the film's own time stamps")
-    flag("--speed", type=positive, default=1.0, help="how many times slower than life the film plays (slow motion)")
-    flag("--start", type=float, default=0.0, help="leave out what comes before, seconds of the film")
-    flag("--stop", type=float, help="leave out what comes after, seconds of the film")
+    flag("--speed", type=positive, help="how many times slower than life the film plays (slow motion)")
+    flag("--start", type=float, default=0.0, help="leave out what comes before, seconds (or frames, without times)")
+    flag("--stop", type=float, help="leave out what comes after, seconds (or frames, without times)")
     flag("--every", type=int, help="take every n-th frame; by default all, or so many that 1500 are left")
     flag("--crop", type=box, metavar="x,y,w,h", help="use this part of the picture, in the film's pixels")
     flag("--mask_out", type=box, action="append", default=[], metavar="x,y,w,h", help="ignore this part; repeatable")
@@ -124,7 +127,7 @@ def box(text: str) -> tuple[int, ...]:
 def scale(text: str) -> float:
     """Meters per pixel of x1,y1,x2,y2,meters."""
     numbers = [float(part) for part in text.split(",")]
-    if len(numbers) != 5 or numbers[4] <= 0 or numbers[:2] == numbers[2:4]:
+    if len(numbers) != 5 or not np.isfinite(numbers).all() or numbers[4] <= 0 or numbers[:2] == numbers[2:4]:
         raise argparse.ArgumentTypeError(f"{text}: give x1,y1,x2,y2,meters of two different points")
     return numbers[4] / float(np.hypot(numbers[0] - numbers[2], numbers[1] - numbers[3]))
 
@@ -133,13 +136,16 @@ def run_films(options: argparse.Namespace) -> int:
     """Read, train, fit, check and report; returns the exit code."""
     system = SYSTEMS[options.system]
     check_numbers(options)
+    check_used(options)
     log_to_console()
     settings = FilmSettings(
-        options.img_size, options.fps, options.speed, options.start, options.stop, options.every, options.crop,
+        options.img_size, options.fps, options.speed or 1.0, options.start, options.stop, options.every, options.crop,
         tuple(options.mask_out),
     )  # fmt: skip
     note.info("reading %s", options.film)
     seen = look(options.film, settings, INPUT_STEPS + PRED_STEPS)
+    if seen.films[0].seconds is None:
+        check_untimed(options)
     n_objs = options.n_objs or count_objects(seen.moving, system)
     alike = n_objs in seen.moving and not seen.moving[n_objs].distinct
     task = Task("custom", system.cell_type, TEST_STEPS, TEST_STEPS, INPUT_STEPS, PRED_STEPS, options.img_size, n_objs)
@@ -171,6 +177,24 @@ def check_numbers(options: argparse.Namespace) -> None:
             raise ExperimentError(f"--{name}={value}: must lie between {lowest} and {highest}")
 
 
+def check_used(options: argparse.Namespace) -> None:
+    """Raise `ExperimentError` for a flag that the system or another flag leaves without effect."""
+    for name, systems in USED_BY.items():
+        if getattr(options, name) is not None and options.system not in systems:
+            raise ExperimentError(f"--{name}: only for --system={' and '.join(systems)}, not {options.system}")
+    if options.scale and options.pixels_per_metre:
+        raise ExperimentError("--scale and --pixels_per_metre: give one of them")
+    if options.system == "fall" and options.known_g and not (options.scale or options.pixels_per_metre):
+        raise ExperimentError("--known_g: a fall is compared with it in meters; give --scale or --pixels_per_metre")
+
+
+def check_untimed(options: argparse.Namespace) -> None:
+    """Raise `ExperimentError` for a flag that says something of seconds, for films that have none."""
+    for name in ("speed", *USED_BY):
+        if getattr(options, name) is not None:
+            raise ExperimentError(f"--{name}: {options.film} has no time stamps, so that it has no effect; give --fps")
+
+
 def measure(
     options: argparse.Namespace, seen: Look, task: Task, alike: bool
 ) -> tuple[report.Results, PhysicsNet]:
@@ -198,11 +222,10 @@ def measure(
         findings = merge(findings, *map(shown_part, films, parts))
         films = [film.part(part) for film, part in zip(films, parts)]
         tracks = [track.part(part) for track, part in zip(tracks, parts)]
-        seconds = None if films[0].seconds is None else gap
-        place = films[0].pixel, known, len(chosen) // 2, films[0].corner
-        numbers = quantities(options.system, fit, seconds, *place)
+        place = films[0].pixel, known, len(chosen) // 2, films[0].corner, films[0].seconds is not None
+        numbers, unknown = leave_out(options.system, quantities(options.system, fit, gap, *place))
         checked = check_fit(options.system, fit, tracks, numbers, known)
-        findings = merge(findings, remarks, checked, check_looks(found, fit))
+        findings = merge(findings, remarks, unknown, checked, check_looks(found, fit))
         scene = tracks[0].positions.copy()
         scene[:, chosen] = fit.trajectories[0]
         set_cell(net, fit.weights[0])
@@ -210,7 +233,7 @@ def measure(
     places = [track.positions[:, chosen].reshape(len(track.times), -1, 2) for track in tracks]
     for film, xy in zip(films, places):
         areas = blob_areas(film.frames, found.scene, found.n_objs)
-        findings = merge(findings, check_motion(xy, areas, side, film.repeated))
+        findings = merge(findings, check_motion(xy, areas, side, film.picture, film.repeated))
     return report.Results(options.system, films, places, scene, fit, numbers, findings, known, verdict.explained), net
 
 
@@ -224,13 +247,15 @@ def shown_part(film: Film, part: slice) -> Findings:
 
 
 def mean_gap(film: Film) -> float:
-    """Seconds between two frames on average; without time stamps, 1."""
-    return 1.0 if film.seconds is None else float((film.seconds[-1] - film.seconds[0]) / (len(film.seconds) - 1))
+    """Mean time between two frames, in the unit of the film's clock."""
+    clock = film.clock()[0]
+    return float(clock[-1] - clock[0]) / (len(clock) - 1)
 
 
 def times(film: Film, gap: float) -> np.ndarray:
     """The frames' times [T] in units of `gap`, from 0 on."""
-    return np.arange(len(film.frames), dtype=float) if film.seconds is None else (film.seconds - film.seconds[0]) / gap
+    clock = film.clock()[0]
+    return (clock - clock[0]) / gap
 
 
 # Training

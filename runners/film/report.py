@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -20,7 +21,9 @@ from runners.plots import Figure, default_style
 
 SHOWN, ANIMATED = 6, 120  # frames in a picture, in prediction.gif
 ERROR_BARS = (
-    "± is one standard deviation: the larger of the fit's and of the scatter over parts of the film. "
+    "± is one standard deviation, the largest of three: of the fit; of position errors that repeat at each place of "
+    "the frame; of the scatter over four parts of the film, or over films. For pendulum, fall, incline and bouncing "
+    "the effect of a position error of 0.1 pixels of the network's frame is added. "
     "What you give (scale, length, mass, frames per second) counts as exact."
 )
 ASCII = str.maketrans({"²": "^2", "³": "^3"})
@@ -138,13 +141,16 @@ def _csv(results: Results, path: Path) -> None:
     ends = [str(i + 1) if n_objs > 1 else "" for i in range(n_objs)]
     header = ["film", clock, *(f"{axis}{end}_px" for end in ends for axis in "xy")]
     header += [f"{axis}{end}_m" for end in ends for axis in "xy"] if scale else []
-    lines = [",".join(header)]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(header)
     for film, positions in zip(results.films, results.positions):
         times = film.clock()[0]
         in_video = film.in_video(positions).reshape(len(positions), -1)
         columns = [times[:, None], in_video, *([in_video * scale] if scale else [])]
-        lines += [f"{film.name}," + ",".join(f"{x:.6g}" for x in row) for row in np.concatenate(columns, 1)]
-    _text(path, "\n".join(lines) + "\n")
+        for when, *places in np.concatenate(columns, 1):
+            rows.writerow([film.name, f"{when:.9g}", *(f"{x:.6g}" for x in places)])
+    _text(path, text.getvalue())
 
 
 # Figures

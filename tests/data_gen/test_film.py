@@ -62,6 +62,7 @@ def centers(film) -> np.ndarray:
 def test_every_format(folder, name):
     film = read(folder / name)
     assert film.frames.shape == (30, 32, 32, 3) and film.pixel == 2.0 and film.corner == (0, -8)
+    assert film.picture == (0, 4, 32, 28)
     np.testing.assert_allclose(film.seconds, np.arange(30) / 30, atol=2e-3)  # Matroska rounds to milliseconds
     np.testing.assert_allclose(centers(film), np.stack([np.arange(30) + 4, np.full(30, 24)], 1), atol=0.4)
 
@@ -91,7 +92,7 @@ def test_where_the_picture_lies(folder):
     turned = read(folder / "turned.mp4")
     np.testing.assert_allclose(centers(turned)[:, 1], np.arange(30) + 4, atol=0.5)
     film = read(folder / "a.mp4", crop=(0, 16, 48, 16))
-    assert film.pixel == 1.5 and film.corner == (0, 0)
+    assert film.pixel == 1.5 and film.corner == (0, 0) and film.picture == pytest.approx((0, 32 / 3, 32, 64 / 3))
     np.testing.assert_allclose(centers(film), np.stack([np.arange(30) + 4, np.full(30, 24)], 1), atol=0.6)
     hidden = read(folder / "a.mp4", mask_out=((0, 16, 20, 16),))
     assert hidden.frames[0].max() < 140 < hidden.frames[-1].max()
@@ -114,6 +115,8 @@ def test_repeated_frames_are_left_out_and_counted(tmp_path):
     film = read(tmp_path / "twice.npz", fps=60.0)
     assert film.repeated == pytest.approx(0.5)
     np.testing.assert_allclose(film.seconds, np.arange(30) / 30)
+    untimed = read(tmp_path / "twice.npz", start=10, every=2).clock()
+    assert untimed[0].tolist() == list(range(10, 60, 4)) and untimed[1] == "frames"
 
 
 def test_a_folder_of_films(folder, tmp_path):
@@ -134,6 +137,13 @@ def test_mistakes(folder, tmp_path):
             read(tmp_path / name)
 
 
+def test_a_folder_with_frames_of_two_sizes(tmp_path):
+    for number, frame in enumerate(pictures()[:14]):
+        Image.fromarray(frame[: 48 - number // 10]).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"different sizes \(64×47, 64×48\); give frames of one size$"):
+        read(tmp_path)
+
+
 def test_an_npz_with_several_sequences_is_several_films(tmp_path):
     np.savez(tmp_path / "a.npz", frames=pictures()[:24].reshape(2, 12, 48, 64, 3))
     films = read_films(tmp_path / "a.npz", FilmSettings(fps=30.0))
@@ -150,6 +160,25 @@ def test_exposure_that_changes_is_evened_out(tmp_path):
     corner = film.frames[:, 5:8, -4:].astype(float)  # of the background
     assert np.ptp(corner.mean((1, 2, 3))) < 1.5
     assert (steady.frames[:, 5:8, -4:] == 100).all()
+
+
+def test_what_is_masked_out_tells_no_exposure_and_does_not_flicker(tmp_path):
+    """Two thirds of the picture are masked; the rest is evened out all the same."""
+    gains = 1 + 0.05 * np.sin(np.arange(30))
+    np.savez(tmp_path / "a.npz", frames=(pictures() * gains[:, None, None, None]).clip(0, 255).round().astype(np.uint8))
+    film = read(tmp_path / "a.npz", mask_out=((0, 0, 64, 18), (0, 30, 64, 18)))
+    assert np.ptp(film.frames[:, 5:12], axis=0).max() == 0 and np.ptp(film.frames[:, 20:27], axis=0).max() == 0
+    assert np.ptp(film.frames[:, 14:18, -4:].astype(float).mean((1, 2, 3))) < 1.5
+
+
+def test_an_object_over_black_tells_no_exposure(tmp_path):
+    """It rests in one place in most frames: where it is elsewhere, that place is dark, and no frame is brightened."""
+    frames = np.full((30, 64, 64, 3), 10, np.uint8)
+    for t in range(30):
+        frames[t, 20:30, max(0, 2 * (t - 18)) + 10 :][:, :10] = 200
+        frames[t, 0, 0] = 5 * (t % 2)  # no two frames are the same
+    np.savez(tmp_path / "a.npz", frames=frames)
+    np.testing.assert_array_equal(read(tmp_path / "a.npz", img_size=64).frames, frames)
 
 
 def test_a_part_of_a_film_keeps_its_clock(folder, tmp_path):

@@ -119,6 +119,9 @@ def test_an_existing_file_is_kept(tmp_path):
         ("spring_color", {"seed": 2**32}, "seed"),
         ("spring_color", {"seed": 1.5}, "seed"),
         ("spring_color", {"img_size": -32}, "img_size"),
+        ("pendulum", {"img_size": 0}, "img_size"),
+        ("pendulum", {"img_size": -3}, "img_size"),
+        ("pendulum", {"img_size": 600}, "img_size"),  # its picture has 260 pixels: at 600 some would have no source
         ("spring_color_half", {"half_frames": 0}, "half_frames"),
         ("mnist_spring_color", {"digits": "/no/such/file.npz"}, "/no/such/file.npz"),
     ],

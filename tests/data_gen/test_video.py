@@ -106,6 +106,19 @@ def test_mp4_without_the_extra(tmp_path, monkeypatch):
         load_video(tmp_path / "video.mp4")
 
 
+def test_mp4_where_the_extra_has_no_decoder(tmp_path, monkeypatch):
+    """As on a system for which imageio-ffmpeg has no wheel with a binary."""
+
+    def fail():
+        raise RuntimeError("No ffmpeg exe could be found.\nInstall ffmpeg on your system.")
+
+    (tmp_path / "video.mp4").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(get_ffmpeg_exe=fail))
+    with pytest.raises(DataError, match="video.mp4 needs ffmpeg .*No ffmpeg exe") as error:
+        load_video(tmp_path / "video.mp4")
+    assert "\n" not in str(error.value)
+
+
 def test_resizing_takes_the_central_square(tmp_path):
     frames = np.zeros((3, 20, 40, 3), np.uint8)
     frames[:, :, 10:30] = 100

@@ -63,6 +63,22 @@ def test_an_object_is_drawn_at_its_position(decoder_class):
 
 
 @each_decoder
+@pytest.mark.parametrize("side", [32, 33])
+def test_a_calibrated_decoder_keeps_lengths_at_odd_sizes_too(side, decoder_class):
+    """Small squares at 10 and 22 have their middles 12 pixels apart, and 13 with a half side of 33 // 2."""
+    decoder = decoder_class(side, 1, 1, calibrated=True)
+    decoder.build((None, 2))
+    fixed_sprites(decoder, template=20.0, content=20.0, background=-20.0)
+    decoder.logsigma.assign(np.log(6.0))
+    blob = np.zeros((decoder.img_size // 2,) * 2)
+    blob[4:-4, 4:-4] = 40.0
+    decoder.template.dense_layers[-1].bias.assign(blob.reshape(-1) - 20.0)
+    weights = decoder(tf.constant([[10.0, 10.0], [22.0, 22.0]])).numpy()[..., 0]
+    middles = (weights.sum(1) @ (np.arange(side) + 0.5)) / weights.sum((1, 2))
+    assert middles[1] - middles[0] == pytest.approx(12, abs=0.1)
+
+
+@each_decoder
 def test_sigma_scales_down(decoder_class):
     """σ = exp(logsigma) multiplies the grid: the template fills the frame at σ = 1, half its side at σ = 2."""
     decoder = built(decoder_class, 16, 3, 1)

@@ -96,6 +96,16 @@ def test_the_rest_after_a_damped_swing_is_left_out_but_for_a_third():
     assert abs(found.parameters["damping"] - 0.04) < 3 * found.errors["damping"] < 0.006
 
 
+@pytest.mark.parametrize("between", [0, 6])
+def test_a_body_that_jumps_from_rest_to_rest_is_fitted_as_a_whole(between):
+    """Between the rests lies no frame, or too few for a fit."""
+    x = np.concatenate([np.full(60, 10.0), np.linspace(10, 22, between), np.full(60, 22.0)])
+    xy = np.stack([x, 16 + 0 * x], 1)
+    assert film_parts.swing(xy, np.arange(float(len(x)))) == slice(0, len(x))
+    _, parts, found, _ = fit("pendulum", xy, np.arange(float(len(x))))
+    assert parts == [slice(0, len(x))] and len(found.trajectories[0]) == len(x)
+
+
 def test_a_steady_swing_is_left_whole():
     xy, times = track(16 + 8 * np.sin(0.2 * np.arange(200.0)))
     assert film_parts.swing(xy, times) == slice(0, 200)

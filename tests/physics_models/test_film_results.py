@@ -15,6 +15,7 @@ from physics_models.film_results import (
     check_motion,
     check_objects,
     count_objects,
+    leave_out,
     quantities,
 )
 from physics_models.fit import Fit
@@ -25,6 +26,7 @@ from physics_models.tasks import TASKS
 
 T = np.arange(60.0)
 AREA = np.full(60, 12.0)
+WHOLE = (0, 0, 32, 32)  # the picture is not padded
 
 
 def moving(amplitude: float, middle: float = 16.0) -> np.ndarray:
@@ -37,8 +39,8 @@ def kinds(agreement: float) -> Kinds:
 
 
 def test_an_object_that_rests_is_no_motion():
-    assert check_motion(moving(0.2), AREA, 32, 0.0).fatal
-    assert check_motion(moving(5.0), AREA, 32, 0.0) == ([], [])
+    assert check_motion(moving(0.2), AREA, 32, WHOLE, 0.0).fatal
+    assert check_motion(moving(5.0), AREA, 32, WHOLE, 0.0) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,17 @@ def test_an_object_that_rests_is_no_motion():
     ],
 )
 def test_warnings(positions, sizes, repeated, word):
-    found = check_motion(positions, sizes, 32, repeated)
+    found = check_motion(positions, sizes, 32, WHOLE, repeated)
     assert not found.fatal and len(found.warnings) == 1 and word in found.warnings[0]
+
+
+def test_the_edge_is_that_of_the_picture_and_not_of_its_padding():
+    """A picture of 64×48 pixels in a frame of 32; the ball swings up and down, to a half pixel from its lower edge."""
+    down = moving(5.5, 22.0)[..., ::-1]
+    (warning,) = check_motion(down, AREA, 32, (0, 4, 32, 28), 0.0).warnings
+    assert "at the edge of the picture" in warning
+    assert check_motion(down, AREA, 32, WHOLE, 0.0) == check_motion(down - 2, AREA, 32, (0, 4, 32, 28), 0.0)
+    assert check_motion(down - 2, AREA, 32, (0, 4, 32, 28), 0.0) == ([], [])
 
 
 def test_more_objects_are_looked_for_only_where_they_are_clearly_there():
@@ -102,3 +113,19 @@ def test_walls_lie_where_the_positions_lie():
     assert {n: q.value for n, q in found.items()} == {"left": 25, "right": 305, "top": 20, "bottom": 130}
     meters = quantities("bouncing", fit, 1.0, 10.0, Known(meters_per_pixel=0.01), 1, (5, -70))
     assert [str(q) for q in meters][:2] == ["0.250 ± 0.010 m", "3.050 ± 0.010 m"]
+
+
+def test_walls_that_no_ball_meets_are_left_out():
+    """Their error is infinite; printed without it they would look exact."""
+    walls = {"left": 2.0, "right": 30.0, "top": 9.0, "bottom": 20.0}
+    errors = {"left": 0.1, "right": np.inf, "top": 0.1, "bottom": np.inf}
+    fit = Fit(walls, errors, {}, {}, [], [], 0.0, 1.0, 0.0)
+    kept, findings = leave_out("bouncing", quantities("bouncing", fit, 1.0, 10.0, Known(), 1))
+    assert [q.name for q in kept] == ["left", "top"]
+    assert findings == ([], ["not determined, and left out: right, bottom"])
+    none = fit._replace(errors=dict.fromkeys(walls, np.inf))
+    kept, findings = leave_out("bouncing", quantities("bouncing", none, 1.0, 10.0, Known(), 1))
+    assert not kept and findings.fatal == ["no ball meets a wall"]
+    swing = Fit({"k_over_m": 40.0, "damping": 2.5}, {"k_over_m": 0.4, "damping": 0.1}, {}, {}, [], [], 0.0, 1.0, 0.0)
+    found = quantities("anchored_spring", swing, 1.0, 1.0, Known(), 1)
+    assert leave_out("anchored_spring", found) == (found, ([], []))

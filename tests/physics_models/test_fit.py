@@ -116,6 +116,27 @@ def test_walls_that_no_ball_reaches_have_no_error_bar():
     assert fit.errors["left"] < 0.2 and not np.isfinite(fit.errors["bottom"])
 
 
+def test_a_part_in_which_no_ball_meets_the_wall_does_not_count_in_its_scatter():
+    """The left wall is at 5 in the first quarter and at 6 in the third; in the others the ball does not come there."""
+    t = np.arange(200.0)
+    x = np.interp(t, [0, 25, 75, 122.5, 170, 200], [15, 5, 25, 6, 25, 13])
+    y = np.interp(t, [0, 40, 100, 160, 200], [15, 5, 20, 5, 15])
+    noise = np.random.RandomState(0).normal(0, 0.02, (200, 2))
+    fit = fitted("bouncing", [Track(np.stack([x, y], 1) + noise, t)], damping=False)
+    assert 0.2 < fit.scatter_errors["left"] < 1.5 and fit.errors["left"] >= fit.scatter_errors["left"]
+    assert "bottom" not in fit.scatter_errors  # met once
+
+
+def test_a_part_of_a_film_that_begins_with_a_bounce_is_followed_too():
+    """The ball meets the left wall between frames 60 and 61: over both its speed would look four times too small."""
+    t = np.arange(240.0)
+    x = 5 + np.abs((0.6 * (t - 60.6) + 23) % 46 - 23)
+    y = 27 - np.abs((10 + 0.7 * t) % 44 - 22)
+    noise = np.random.RandomState(0).normal(0, 0.02, (240, 2))
+    fit = fitted("bouncing", [Track(np.stack([x, y], 1) + noise, t)], damping=False)
+    assert fit.scatter_errors["left"] < 0.05
+
+
 def bouncing_track(first: float) -> Track:
     """A noisy flight from x = `first`, between walls at 5 and 25, 5 and 27; positions are 0.08 px off to the right."""
     t = np.arange(200.0)
@@ -143,7 +164,7 @@ def test_a_frame_in_which_a_ball_is_not_seen_does_not_count():
 def test_units():
     track, _, gap = made("pendulum", 1)
     fit = fitted("pendulum", [track])
-    per_frame = {q.name: q for q in quantities("pendulum", fit, None, PIXEL, Known(), 1)}
+    per_frame = {q.name: q for q in quantities("pendulum", fit, 1.0, PIXEL, Known(length=0.5), 1, timed=False)}
     known = {q.name: q for q in quantities("pendulum", fit, gap, PIXEL, Known(length=0.5, g=9.8), 1)}
     assert per_frame["g_over_L"].unit == "1/frame²" and "g" not in per_frame
     assert known["g_over_L"].value == pytest.approx(per_frame["g_over_L"].value / gap**2)

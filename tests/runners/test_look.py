@@ -14,7 +14,8 @@ from runners.film.look import blob_areas, check_one_place
 def film(name: str, grey: int, timed: bool = True) -> Film:
     """Twenty frames of one brightness."""
     seconds = np.arange(20) / 30 if timed else None
-    return Film(name, np.full((20, 16, 16, 3), grey, np.uint8), seconds, 1.0, (0.0, 0.0), 0.0, 1)
+    frames = np.full((20, 16, 16, 3), grey, np.uint8)
+    return Film(name, frames, seconds, 1.0, (0.0, 0.0), (0, 0, 16, 16), 0.0, np.arange(20))
 
 
 def test_films_of_one_system_show_one_place_with_or_without_times():

@@ -96,6 +96,39 @@ def test_a_result(film, found, tmp_path):
     assert learned["k_over_m"] * 900 == pytest.approx(k["value"], rel=1e-4)
 
 
+@pytest.mark.parametrize("frozen, flags, numbers", [
+    (slice(0), [], range(70)),
+    (slice(0), ["--every=3"], range(0, 70, 3)),
+    (slice(5, None, 4), ["--start=8"], [n for n in range(8, 70) if n % 4 != 1]),
+])  # fmt: skip
+def test_without_times_results_are_per_frame_of_the_file(film, found, tmp_path, frozen, flags, numbers):
+    """Also where frames are left out, or repeat the one before: the stiffness of the film, and the file's numbers."""
+    path, truth = film
+    frames = np.load(path)["frames"]
+    late = np.arange(70)[frozen]
+    frames[late] = frames[late - 1]
+    np.savez(tmp_path / "film.npz", frames=frames)
+    arguments = ["--system=anchored_spring", f"--save_dir={tmp_path / 'out'}", "--steps=2", *flags]
+    ended = run_command("paig-run-video", str(tmp_path / "film.npz"), *arguments)
+    k = json.loads((tmp_path / "out" / "report.json").read_text())["parameters"]["k_over_m"]
+    assert ended.code == 0 and k["unit"] == "1/frame^2"
+    assert abs(k["value"] - truth["k_over_m"] / 900) < 3 * k["error"] < 0.06 * k["value"]
+    rows = (tmp_path / "out" / "positions.csv").read_text().splitlines()
+    assert rows[0].startswith("film,t_frames,") and [int(row.split(",")[1]) for row in rows[1:]] == list(numbers)
+
+
+def test_walls_that_no_ball_meets_have_no_number(found, tmp_path):
+    """A ball that flies to and fro, and slowly down: only left and right are met."""
+    t = np.arange(60.0)
+    path = np.stack([30 + 40 * np.abs((t / 20 + 0.5) % 2 - 1), 30 + 0.4 * t], 1)
+    np.savez(tmp_path / "walls.npz", frames=made_films.draw(path[:, None, None], np.random.RandomState(0)))
+    arguments = ["--system=bouncing", f"--save_dir={tmp_path / 'out'}", "--steps=2"]
+    ended = run_command("paig-run-video", str(tmp_path / "walls.npz"), *arguments)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert ended.code == 0 and set(report["parameters"]) == {"left", "right"} and "top" not in ended.out
+    assert "not determined, and left out: top, bottom" in report["warnings"]
+
+
 @pytest.mark.slow  # the units alone are in test_fit.py
 def test_without_times_and_scale_there_is_no_bare_number(film, found, tmp_path):
     out = tmp_path / "out"
@@ -132,6 +165,20 @@ def test_objects_that_are_not_found_have_no_numbers(film, tmp_path):
         (["{film}", "--system=pendulum", "--save_dir=out", "--img_size=2"], "--img_size"),
         (["{film}", "--system=spring", "--n_objs=1", "--save_dir=out"], "--n_objs"),
         (["{film}", "--system=pendulum"], "--save_dir"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,9,0,nan"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,9,0,inf"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--scale=0,0,inf,0,1"], "--scale"),
+        # what would have no effect
+        (["{film}", "--system=fall", "--save_dir=out", "--scale=0,0,9,0,1", "--pixels_per_metre=9"], "--pixels_per"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--fps=30", "--mass=1"], "--mass"),
+        (["{film}", "--system=gravity", "--save_dir=out", "--fps=30", "--mass=1"], "--mass"),
+        (["{film}", "--system=fall", "--save_dir=out", "--fps=30", "--length=1"], "--length"),
+        (["{film}", "--system=incline", "--save_dir=out", "--fps=30", "--known_g=9.8"], "--known_g"),
+        (["{film}", "--system=fall", "--save_dir=out", "--fps=30", "--known_g=9.8"], "--scale"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--speed=2"], "--fps"),
+        (["{film}", "--system=spring", "--save_dir=out", "--mass=1"], "--fps"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--length=1"], "--fps"),
+        (["{film}", "--system=pendulum", "--save_dir=out", "--known_g=9.8"], "--fps"),
     ],
 )
 def test_mistakes(film, tmp_path, monkeypatch, arguments, word):
@@ -154,7 +201,8 @@ def test_the_time_left_counts_from_the_first_call(monkeypatch, caplog):
 
 
 def test_a_film_that_is_fitted_in_part_says_so():
-    film = Film("a.mp4", np.zeros((40, 4, 4, 3), np.uint8), np.arange(40) / 20, 1.0, (0, 0), 0.0, 1)
+    frames, number = np.zeros((40, 4, 4, 3), np.uint8), np.arange(40)
+    film = Film("a.mp4", frames, number / 20, 1.0, (0, 0), (0, 0, 4, 4), 0.0, number)
     assert run_video.shown_part(film, slice(0, 40)) == ([], [])
     assert "a.mp4: only 0.5 to 1.45 s is fitted" in run_video.shown_part(film, slice(10, 30)).warnings[0]
 
