@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from data_gen.iterators import load_frames
 from data_gen.recipes import RECIPES
@@ -13,8 +14,9 @@ from physics_models import checkpoints, motion
 from physics_models.errors import ExperimentError
 from physics_models.experiment import LOG, write_atomically
 from physics_models.library import load_network
+from physics_models.physics_net import PhysicsNet
 from physics_models.run_log import read_log
-from physics_models.staged import encode_all
+from physics_models.staged import encode_all, settings_for, train_on_positions
 from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
 from runners.reproduce.measure import DataFiles, describe_run, true_parameters
@@ -25,8 +27,9 @@ BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
 HEADING = "## Every run"
 EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --legacy`. Losses: of the test file. *in
 place*: for each true object, the share of test frames in which one and the same object of the network is within
-{WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on. Time is that of the logs, whatever
-else ran on the machine. Made with"""
+{WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on. *Fitted*: what a new velocity net and
+cell learn from the positions that this run encodes, where it found all objects (the stage `positions` of
+`--schedule=staged`). Time is that of the logs, whatever else ran on the machine. Made with"""
 
 
 def flags(task: str) -> list[str]:
@@ -64,12 +67,24 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
         encoded = encode_all(net, load_frames(files.test, ("test",))["test"][:, :seen]).reshape(true.shape)
         shares = in_place(encoded, true)
     log = read_log(folder / LOG)
+    found = bool(shares) and min(shares) >= FOUND
     return {
-        **describe_run(task, seed, folder), "found": bool(shares) and min(shares) >= FOUND,
+        **describe_run(task, seed, folder), "found": found,
+        "fitted": fit_to_positions(net, files, seed) if found else {},
         "epochs": checkpoints.load(folder).progress["epoch"],
         "losses": log.evaluations("test")[-1].losses, "parameters": net.parameters(), "in_place": shares,
         "true": true_parameters(files), "logged": [[each.epoch, each.parameters] for each in log.evaluations("valid")],
     }  # fmt: skip
+
+
+def fit_to_positions(net: PhysicsNet, files: DataFiles, seed: int) -> dict[str, float]:
+    """What a new velocity net and cell learn from the positions that `net` encodes of the training file."""
+    frames = load_frames(files.train, ("train",))["train"][:, : net.task.input_steps + net.task.pred_steps]
+    tf.keras.utils.set_random_seed(seed)
+    other, stage = PhysicsNet(net.task), settings_for(net.task.name).positions
+    for _ in train_on_positions(other, encode_all(net, frames), stage, np.random.RandomState(seed)):
+        pass
+    return other.parameters()
 
 
 def columns(shares: list[float]) -> dict[str, str]:
@@ -124,9 +139,14 @@ def run_row(run: dict[str, Any]) -> dict[str, str]:
         "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),
         **{name: number(run["losses"][f"eval_{name}_loss"]) for name in ("recons", "pred", "extrap")},
         **columns(run["in_place"]),
-        "learned": ", ".join(f"{name} {number(value, 4)}" for name, value in run["parameters"].items()),
+        "learned": words(run["parameters"]), "fitted": words(run.get("fitted", {})),
         "minutes": f"{run['wall_s'] / 60:.0f}",
     }  # fmt: skip
+
+
+def words(parameters: dict[str, float]) -> str:
+    """Parameters as the table has them."""
+    return ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
 
 
 def order(run: dict[str, Any]) -> tuple[int, int, int]:

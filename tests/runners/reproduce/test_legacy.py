@@ -11,7 +11,11 @@ from command import run_main
 from one_command import load_command
 
 from data_gen.recipes import RECIPES
+from physics_models.physics_net import PhysicsNet
+from physics_models.staged import Stage, StagedSettings
+from physics_models.tasks import TASKS
 from runners.reproduce import legacy
+from runners.reproduce.measure import DataFiles
 from runners.reproduce.report import table, write_entry
 from runners.run_base import FLAGS
 
@@ -41,7 +45,7 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     entry = {
         "task": "spring_color", "seed": 3, "epochs": 20, "stack": "TensorFlow 2", "wall_s": 480.0,
         "losses": {"eval_recons_loss": 9.1, "eval_pred_loss": 20.0, "eval_extrap_loss": 31.0},
-        "parameters": {"k": 1.13, "l": 3.1}, "in_place": [0.98, 0.31],
+        "parameters": {"k": 1.13, "l": 3.1}, "in_place": [0.98, 0.31], "fitted": {"k": 4.3, "l": 6.2},
     }  # fmt: skip
     monkeypatch.setattr(legacy, "measure", lambda *_: entry)
     (tmp_path / "legacy_run.md").write_text("# Mine\n\n## Every run\n\nold\n")
@@ -52,7 +56,7 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     assert not any("schedule" in argument for argument in calls[0])
     page = (tmp_path / "legacy_run.md").read_text()
     assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
-    row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | 8 |"
+    row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | k 4.3, l 6.2 | 8 |"
     assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3_20.json").read_text()) == {
         **entry, "flags": []
     }  # fmt: skip
@@ -106,6 +110,18 @@ def test_without_a_seed_there_is_nothing_to_report(tmp_path):
     assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1] and not list(tmp_path.iterdir())
     ended = run_main(command.main, [*given, "--collect"])
     assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1]
+
+
+def test_a_new_cell_is_fitted_to_what_the_network_encodes(tmp_path, monkeypatch):
+    """Three steps of it, towards positions in which nothing moves: the spring becomes weaker."""
+    net, recipe = PhysicsNet(TASKS["spring_color"]), RECIPES["spring_color"]
+    recipe.generator(str(tmp_path / "train.npz"), 8, 4, 4, 12, **recipe.physics)
+    still = np.tile([8.0, 16.0, 24.0, 16.0], (8, 10, 1)).astype(np.float32)
+    monkeypatch.setattr(legacy, "encode_all", lambda given, frames: still[: len(frames)] if given is net else None)
+    monkeypatch.setattr(legacy, "settings_for", lambda task: StagedSettings(*[Stage(3, 4, 0.1)] * 3, 1.0))
+    files = DataFiles(tmp_path / "train.npz", tmp_path / "test.npz", recipe.physics)
+    fitted = legacy.fit_to_positions(net, files, 0)
+    assert fitted["k"] < 1.0
 
 
 @pytest.mark.slow
