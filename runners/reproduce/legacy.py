@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from physics_models.library import load_network
 from physics_models.physics_net import PhysicsNet
 from physics_models.run_log import read_log
 from physics_models.staged import encode_all, settings_for, train_on_positions
+from physics_models.tasks import Task
 from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
 from runners.reproduce.measure import DataFiles, describe_run, true_parameters
@@ -27,9 +28,11 @@ BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
 HEADING = "## Every run"
 EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --legacy`. Losses: of the test file. *in
 place*: for each true object, the share of test frames in which one and the same object of the network is within
-{WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on. *Fitted*: what a new velocity net and
-cell learn from the positions that this run encodes, where it found all objects (the stage `positions` of
-`--schedule=staged`). Time is that of the logs, whatever else ran on the machine. Made with"""
+{WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on. *Apart*: the largest distance of the
+offsets of two objects from each other, px. *Fitted*: what a new velocity net and cell learn from the positions that
+this run encodes, where it found all objects (the stage `positions` of `--schedule=staged`); *aligned*: from these
+positions less each object's offset, which the true positions give. Time is that of the logs, whatever else ran on the
+machine. Made with"""
 
 
 def flags(task: str) -> list[str]:
@@ -43,17 +46,27 @@ def flags(task: str) -> list[str]:
     return [f"--{name}={value}" for name, value in given.items()]
 
 
-def in_place(encoded: np.ndarray, true: np.ndarray) -> list[float]:
-    """The share of frames in which each object of `true` is within 1.5 px of where `encoded` has it; [S, T, N, 2].
+class Match(NamedTuple):
+    """How the objects of a network go with the true ones."""
 
-    After each object's median offset, under the naming in which the shares add up to most.
-    """
-    best: list[float] = []
-    for order in motion.orders(true.shape[2]):
-        away = encoded[:, :, order] - true
-        distance = np.linalg.norm(away - np.median(away, axis=(0, 1)), axis=-1)
-        best = max(best, (distance < WITHIN).mean((0, 1)).tolist(), key=sum)
-    return best
+    shares: list[float]  # of the frames in which the true object is within 1.5 px of the network's, less its offset
+    offsets: np.ndarray  # [N, 2], the network's less the true position, median, px; in the order of the network
+
+    @property
+    def apart(self) -> float:
+        """The largest distance of two offsets from each other, px."""
+        return float(np.linalg.norm(self.offsets[:, None] - self.offsets, axis=-1).max())
+
+
+def match(encoded: np.ndarray, true: np.ndarray) -> Match:
+    """Match positions `encoded` to the `true` ones, [S, T, N, 2], under the naming whose shares add up to most."""
+    matches = []
+    for order in map(list, motion.orders(true.shape[2])):
+        away, offsets = encoded[:, :, order] - true, np.zeros_like(true[0, 0])
+        offsets[order] = median = np.median(away, axis=(0, 1))
+        near = np.linalg.norm(away - median, axis=-1) < WITHIN
+        matches.append(Match(near.mean((0, 1)).tolist(), offsets))
+    return max(matches, key=lambda each: sum(each.shares))
 
 
 def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, Any]:
@@ -62,37 +75,48 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
     seen = net.task.input_steps + net.task.pred_steps
     with np.load(files.test, allow_pickle=False) as archive:
         true = archive["test_pos"][:, :seen] if "test_pos" in archive.files else None
-    shares: list[float] = []
+    matched: dict[str, Any] = {"in_place": [], "found": False}
     if true is not None:  # the published files have no positions
         encoded = encode_all(net, load_frames(files.test, ("test",))["test"][:, :seen]).reshape(true.shape)
-        shares = in_place(encoded, true)
+        matched = describe_match(net, match(encoded, true), load_frames(files.train, ("train",))["train"][:, :seen])
     log = read_log(folder / LOG)
-    found = bool(shares) and min(shares) >= FOUND
     return {
-        **describe_run(task, seed, folder), "found": found,
-        "fitted": fit_to_positions(net, files, seed) if found else {},
+        **describe_run(task, seed, folder), **matched,
         "epochs": checkpoints.load(folder).progress["epoch"],
-        "losses": log.evaluations("test")[-1].losses, "parameters": net.parameters(), "in_place": shares,
+        "losses": log.evaluations("test")[-1].losses, "parameters": net.parameters(),
         "true": true_parameters(files), "logged": [[each.epoch, each.parameters] for each in log.evaluations("valid")],
     }  # fmt: skip
 
 
-def fit_to_positions(net: PhysicsNet, files: DataFiles, seed: int) -> dict[str, float]:
-    """What a new velocity net and cell learn from the positions that `net` encodes of the training file."""
-    frames = load_frames(files.train, ("train",))["train"][:, : net.task.input_steps + net.task.pred_steps]
-    tf.keras.utils.set_random_seed(seed)
-    other, stage = PhysicsNet(net.task), settings_for(net.task.name).positions
-    for _ in train_on_positions(other, encode_all(net, frames), stage, np.random.RandomState(seed)):
+def describe_match(net: PhysicsNet, matched: Match, frames: np.ndarray) -> dict[str, Any]:
+    """What an entry says of `matched`; where all objects are found, with what the positions in `frames` would teach.
+
+    `frames` uint8 [S, L + P, H, H, C], of the training file.
+    """
+    entry: dict[str, Any] = {"in_place": matched.shares, "found": min(matched.shares) >= FOUND}
+    if entry["found"]:
+        encoded = encode_all(net, frames)
+        aligned = encoded - matched.offsets.ravel().astype(encoded.dtype)
+        entry |= {"apart": matched.apart, "fitted": fit(net.task, encoded), "aligned": fit(net.task, aligned)}
+    return entry
+
+
+def fit(task: Task, positions: np.ndarray) -> dict[str, float]:
+    """What a new velocity net and cell learn from `positions` [S, L + P, 2N], px; seed 0."""
+    tf.keras.utils.set_random_seed(0)
+    net = PhysicsNet(task)
+    for _ in train_on_positions(net, positions, settings_for(task.name).positions, np.random.RandomState(0)):
         pass
-    return other.parameters()
+    return net.parameters()
 
 
-def columns(shares: list[float]) -> dict[str, str]:
+def columns(run: dict[str, Any]) -> dict[str, str]:
     """The columns of the page that need true positions; dashes without."""
-    if not shares:
-        return {"in place": "–", "found": "–"}
-    found = sum(share >= FOUND for share in shares)
-    return {"in place": ", ".join(f"{share:.2f}" for share in shares), "found": f"{found} of {len(shares)}"}
+    shares, found = run["in_place"], sum(share >= FOUND for share in run["in_place"])
+    return {
+        "in place": ", ".join(f"{share:.2f}" for share in shares) or "–",
+        "found": f"{found} of {len(shares)}" if shares else "–", "apart": number(run.get("apart")),
+    }  # fmt: skip
 
 
 def histories(runs: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
@@ -138,8 +162,8 @@ def run_row(run: dict[str, Any]) -> dict[str, str]:
     return {
         "task": run["task"], "seed": str(run["seed"]), "epochs": str(run["epochs"]),
         **{name: number(run["losses"][f"eval_{name}_loss"]) for name in ("recons", "pred", "extrap")},
-        **columns(run["in_place"]),
-        "learned": words(run["parameters"]), "fitted": words(run.get("fitted", {})),
+        **columns(run), "learned": words(run["parameters"]),
+        "fitted": words(run.get("fitted", {})), "aligned": words(run.get("aligned", {})),
         "minutes": f"{run['wall_s'] / 60:.0f}",
     }  # fmt: skip
 

@@ -15,7 +15,6 @@ from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedSettings
 from physics_models.tasks import TASKS
 from runners.reproduce import legacy
-from runners.reproduce.measure import DataFiles
 from runners.reproduce.report import table, write_entry
 from runners.run_base import FLAGS
 
@@ -26,17 +25,23 @@ def test_an_object_that_no_position_follows_is_not_found():
     random = np.random.RandomState(0)
     true = random.uniform(4, 28, (20, 10, 2, 2))
     encoded = true[:, :, ::-1] + [1.0, -2.0]  # other names, another place in the template
-    assert legacy.in_place(encoded, true) == [1.0, 1.0]
+    matched = legacy.match(encoded, true)
+    assert matched.shares == [1.0, 1.0] and matched.apart < 1e-9
+    np.testing.assert_allclose(matched.offsets, [[1.0, -2.0]] * 2)
+    apart = legacy.match(encoded + [[0.0, 3.0], [4.0, 0.0]], true)  # each object at a place of its own in its template
+    assert apart.shares == [1.0, 1.0] and apart.apart == pytest.approx(5.0)
+    np.testing.assert_allclose(apart.offsets, [[1.0, 1.0], [5.0, -2.0]])  # by the network's names
     encoded[:, :, 0] = 16.0  # the network's first object, the truth's second, stays where it is
-    found = legacy.in_place(encoded, true)
+    found = legacy.match(encoded, true).shares
     assert found[0] == 1.0 and found[1] < 0.1
     encoded[:, :, 0] = encoded[:, :, 1]  # both follow one object
-    assert sorted(legacy.in_place(encoded, true))[0] < 0.1
+    assert sorted(legacy.match(encoded, true).shares)[0] < 0.1
 
 
 def test_without_true_positions_there_are_dashes():
-    assert legacy.columns([]) == {"in place": "–", "found": "–"}
-    assert legacy.columns([0.95, 0.2]) == {"in place": "0.95, 0.20", "found": "1 of 2"}
+    assert legacy.columns({"in_place": []}) == {"in place": "–", "found": "–", "apart": "–"}
+    found = {"in_place": [0.95, 0.2], "apart": 4.33}
+    assert legacy.columns(found) == {"in place": "0.95, 0.20", "found": "1 of 2", "apart": "4.33"}
 
 
 def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
@@ -46,6 +51,7 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
         "task": "spring_color", "seed": 3, "epochs": 20, "stack": "TensorFlow 2", "wall_s": 480.0,
         "losses": {"eval_recons_loss": 9.1, "eval_pred_loss": 20.0, "eval_extrap_loss": 31.0},
         "parameters": {"k": 1.13, "l": 3.1}, "in_place": [0.98, 0.31], "fitted": {"k": 4.3, "l": 6.2},
+        "aligned": {"k": 4.1}, "apart": 4.334,
     }  # fmt: skip
     monkeypatch.setattr(legacy, "measure", lambda *_: entry)
     (tmp_path / "legacy_run.md").write_text("# Mine\n\n## Every run\n\nold\n")
@@ -56,7 +62,8 @@ def test_the_original_s_flags_and_the_page(tmp_path, monkeypatch):
     assert not any("schedule" in argument for argument in calls[0])
     page = (tmp_path / "legacy_run.md").read_text()
     assert page.startswith("# Mine\n\n## Every run\n") and "old" not in page
-    row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | k 1.13, l 3.1 | k 4.3, l 6.2 | 8 |"
+    row = "| spring_color | 3 | 20 | 9.1 | 20 | 31 | 0.98, 0.31 | 1 of 2 | 4.33 "
+    row += "| k 1.13, l 3.1 | k 4.3, l 6.2 | k 4.1 | 8 |"
     assert row in page and json.loads((tmp_path / "legacy" / "spring_color" / "seed3_20.json").read_text()) == {
         **entry, "flags": []
     }  # fmt: skip
@@ -112,16 +119,21 @@ def test_without_a_seed_there_is_nothing_to_report(tmp_path):
     assert ended.code == 1 and "--seeds" in ended.err.splitlines()[-1]
 
 
-def test_a_new_cell_is_fitted_to_what_the_network_encodes(tmp_path, monkeypatch):
-    """Three steps of it, towards positions in which nothing moves: the spring becomes weaker."""
-    net, recipe = PhysicsNet(TASKS["spring_color"]), RECIPES["spring_color"]
-    recipe.generator(str(tmp_path / "train.npz"), 8, 4, 4, 12, **recipe.physics)
-    still = np.tile([8.0, 16.0, 24.0, 16.0], (8, 10, 1)).astype(np.float32)
-    monkeypatch.setattr(legacy, "encode_all", lambda given, frames: still[: len(frames)] if given is net else None)
+def test_what_the_positions_teach_is_measured_with_and_without_the_offsets(monkeypatch):
+    """By three steps each. The offsets are what keeps the objects apart: without them they are at one place."""
+    offsets = np.array([[6.0, 0.0], [-6.0, 0.0]])
+    positions = np.tile([16.0, 16.0, 16.0, 16.0], (8, 10, 1)) + offsets.ravel()
+    seen = []
+    train = legacy.train_on_positions
+    monkeypatch.setattr(legacy, "encode_all", lambda net, frames: positions.astype(np.float32))
     monkeypatch.setattr(legacy, "settings_for", lambda task: StagedSettings(*[Stage(3, 4, 0.1)] * 3, 1.0))
-    files = DataFiles(tmp_path / "train.npz", tmp_path / "test.npz", recipe.physics)
-    fitted = legacy.fit_to_positions(net, files, 0)
-    assert fitted["k"] < 1.0
+    monkeypatch.setattr(legacy, "train_on_positions", lambda *given: (seen.append(given[1]), train(*given))[1])
+    entry = legacy.describe_match(PhysicsNet(TASKS["spring_color"]), legacy.Match([1.0, 0.95], offsets), None)
+    np.testing.assert_array_equal(seen, [positions, np.full_like(positions, 16.0)])
+    assert entry["found"] and entry["apart"] == 12.0
+    assert entry["fitted"]["k"] < 1.0 and entry["fitted"] != entry["aligned"]  # they do not move: a weaker spring
+    entry = legacy.describe_match(None, legacy.Match([1.0, 0.2], offsets), None)
+    assert entry == {"in_place": [1.0, 0.2], "found": False}
 
 
 @pytest.mark.slow
