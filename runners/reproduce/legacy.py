@@ -26,13 +26,13 @@ from runners.side_by_side import RECOMMENDED
 
 BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
 HEADING = "## Every run"
-EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --legacy`. Losses: of the test file. *in
-place*: for each true object, the share of test frames in which one and the same object of the network is within
-{WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on. *Apart*: the largest distance of the
-offsets of two objects from each other, px. *Fitted*: what a new velocity net and cell learn from the positions that
-this run encodes, where it found all objects (the stage `positions` of `--schedule=staged`); *aligned*: from these
-positions less each object's offset, which the true positions give. Time is that of the logs, whatever else ran on the
-machine. Made with"""
+EXPLANATION = f"""Written by `PYTHONPATH=. python runners/reproduce_paper.py --legacy --task=TASK --seeds=0 --epochs=20`
+and the like. Losses: of the test file. *In place*: for each true object, the share of test frames in which one and the
+same object of the network is within {WITHIN} px of it, after a constant offset; an object is *found* from {FOUND} on.
+*Apart*: the largest distance of the offsets of two objects from each other, px. *Fitted*: what a new velocity net and
+cell learn from the positions that this run encodes, where it found all objects (the stage `positions` of
+`--schedule=staged`); *aligned*: from these positions less each object's offset, which the true positions give. Time is
+that of the logs, whatever else ran on the machine. Made with"""
 
 
 def flags(task: str) -> list[str]:
