@@ -7,7 +7,6 @@ objects, so that it can be the smaller one.
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 import time
@@ -24,12 +23,11 @@ from data_gen.iterators import DataIterator
 from data_gen.recipes import RECIPES, make_dataset
 from physics_models import motion
 from physics_models.errors import ExperimentError
-from physics_models.experiment import write_atomically
 from physics_models.physics_net import PhysicsNet
 from physics_models.staged import Stage, StagedTraining, encode_all, settings_for
 from physics_models.tasks import TASKS
 from runners import machine
-from runners.reproduce.report import replace_section
+from runners.reproduce.report import read_entry, replace_section, write_entry
 from runners.reproduce.shapes import SPRING, Made, draw_shapes, drift, make_shapes, write_video
 from runners.run_base import logger
 
@@ -155,19 +153,13 @@ def run_all(folder: Path, names: Sequence[str], seeds: Sequence[int], supervisio
             entry = run(file, name, seed, supervision, stage, folder / key.replace(" ", "-"))
             logger.info("%s: %s", key, entry)
             # What is there now: another command may have added to it.
-            text = json.dumps({**read_results(folder), key: entry}, indent=1).encode()
-            write_atomically(folder / RESULTS, lambda out, text=text: out.write(text))
+            write_entry(folder / RESULTS, {**read_results(folder), key: entry})
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """What was measured, by video, seed, supervision, and size of the stage with its rate if it is not the default."""
     file = folder / RESULTS
-    try:
-        results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        results.items()
-        return results
-    except (AttributeError, ValueError) as error:
-        raise ExperimentError(f"{file}: damaged ({error}); delete it, and the runs are made again") from error
+    return read_entry(file, lambda results: results.items()) if file.is_file() else {}
 
 
 def write_runs(folder: Path, report: Path) -> None:

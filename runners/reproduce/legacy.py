@@ -21,7 +21,7 @@ from physics_models.tasks import Task
 from runners.plots import Figure, default_style
 from runners.reproduce.discovery import WITHIN
 from runners.reproduce.measure import DataFiles, describe_run, true_parameters
-from runners.reproduce.report import PAPER, number, read_entry, replace_section, write_entry
+from runners.reproduce.report import PAPER, number, read_entry, replace_section, words, write_entry
 from runners.side_by_side import RECOMMENDED
 
 BATCH, FOUND = 100, 0.9  # sequences per step; share of the frames
@@ -166,11 +166,6 @@ def run_row(run: dict[str, Any]) -> dict[str, str]:
         "fitted": words(run.get("fitted", {})), "aligned": words(run.get("aligned", {})),
         "minutes": f"{run['wall_s'] / 60:.0f}",
     }  # fmt: skip
-
-
-def words(parameters: dict[str, float]) -> str:
-    """Parameters as the table has them."""
-    return ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
 
 
 def order(run: dict[str, Any]) -> tuple[int, int, int]:

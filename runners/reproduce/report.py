@@ -51,6 +51,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def words(parameters: dict[str, float]) -> str:
+    """Parameters with four significant digits, or a dash for none."""
+    return ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
+
+
 def with_error(value: float | None, true: float) -> str:
     """`value`, and how far it is from `true` in percent; or a dash."""
     if value is None:
@@ -144,8 +149,7 @@ def seed_row(run: Entry) -> dict[str, str]:
     """The row of one run: parameters, losses, position errors, SSIM, time."""
     learned, values = "objects not found", dict.fromkeys((*LOSSES, *MEASURED))
     if run["found"]:
-        parameters = {name: value for name, value in run["parameters"].items() if name not in UNLEARNED}
-        learned = ", ".join(f"{name} {number(value, 4)}" for name, value in parameters.items()) or "–"
+        learned = words({name: value for name, value in run["parameters"].items() if name not in UNLEARNED})
         errors, steps = run.get("position_error", {}), run["pred_steps"]
         values = {loss: run["losses"][f"{loss}_loss"] for loss in LOSSES} | dict(zip(MEASURED, (
             *map(errors.get, ("encoded", "predicted", "extrapolated")), run.get("length_scale"),
