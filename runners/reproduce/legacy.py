@@ -78,7 +78,7 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
     matched: dict[str, Any] = {"in_place": [], "found": False}
     if true is not None:  # the published files have no positions
         encoded = encode_all(net, load_frames(files.test, ("test",))["test"][:, :seen]).reshape(true.shape)
-        matched = describe_match(net, match(encoded, true), load_frames(files.train, ("train",))["train"][:, :seen])
+        matched = describe_match(net, match(encoded, true), files.train)
     log = read_log(folder / LOG)
     return {
         **describe_run(task, seed, folder), **matched,
@@ -88,13 +88,11 @@ def measure(task: str, seed: int, folder: Path, files: DataFiles) -> dict[str, A
     }  # fmt: skip
 
 
-def describe_match(net: PhysicsNet, matched: Match, frames: np.ndarray) -> dict[str, Any]:
-    """What an entry says of `matched`; where all objects are found, with what the positions in `frames` would teach.
-
-    `frames` uint8 [S, L + P, H, H, C], of the training file.
-    """
+def describe_match(net: PhysicsNet, matched: Match, train_file: Path) -> dict[str, Any]:
+    """What an entry says of `matched`; where all objects are found, with what the positions in `train_file` teach."""
     entry: dict[str, Any] = {"in_place": matched.shares, "found": min(matched.shares) >= FOUND}
     if entry["found"]:
+        frames = load_frames(train_file, ("train",))["train"][:, : net.task.input_steps + net.task.pred_steps]
         encoded = encode_all(net, frames)
         aligned = encoded - matched.offsets.ravel().astype(encoded.dtype)
         entry |= {"apart": matched.apart, "fitted": fit(net.task, encoded), "aligned": fit(net.task, aligned)}

@@ -125,7 +125,8 @@ def test_what_the_positions_teach_is_measured_with_and_without_the_offsets(monke
     positions = np.tile([16.0, 16.0, 16.0, 16.0], (8, 10, 1)) + offsets.ravel()
     seen = []
     train = legacy.train_on_positions
-    monkeypatch.setattr(legacy, "encode_all", lambda net, frames: positions.astype(np.float32))
+    monkeypatch.setattr(legacy, "load_frames", lambda *_: {"train": np.zeros([8, 12, 32, 32, 3], np.uint8)})
+    monkeypatch.setattr(legacy, "encode_all", lambda net, frames: positions[:, : frames.shape[1]].astype(np.float32))
     monkeypatch.setattr(legacy, "settings_for", lambda task: StagedSettings(*[Stage(3, 4, 0.1)] * 3, 1.0))
     monkeypatch.setattr(legacy, "train_on_positions", lambda *given: (seen.append(given[1]), train(*given))[1])
     entry = legacy.describe_match(PhysicsNet(TASKS["spring_color"]), legacy.Match([1.0, 0.95], offsets), None)
